@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TFVENV := .venv-tf
+
+.PHONY: setup demo test lint format test-tf bench clean
+
+setup: $(VENV)/.stamp
+
+# Debian's python3 may lack ensurepip; virtualenv from pip then makes the environment.
+$(VENV)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m pip install --user --break-system-packages virtualenv && $(PYTHON) -m virtualenv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	touch $@
+
+demo: setup
+	$(BIN)/python examples/digits/demo.py
+
+test: setup
+	$(BIN)/python -m pytest -q -n 2
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks examples tools
+	$(BIN)/ruff format --check src tests benchmarks examples tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix src tests benchmarks examples tools
+	$(BIN)/ruff format src tests benchmarks examples tools
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# TensorFlow is needed only here: it makes the large models and records the small ones again.
+$(TFVENV)/.stamp:
+	$(PYTHON) -m venv $(TFVENV)
+	$(TFVENV)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow==2.21.0 -e '.[test]'
+	touch $@
+
+test-tf: $(TFVENV)/.stamp
+	$(TFVENV)/bin/python -m pytest -q -m tf
+
+clean:
+	rm -rf $(VENV) $(TFVENV) build out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
