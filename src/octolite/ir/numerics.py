@@ -1,0 +1,161 @@
+"""The arithmetic of quantization: every formula in one place.
+
+``real = scale * (q - zero_point)`` throughout. Weights are symmetric; activations of hybrid
+operators are quantized on the fly, a row at a time, and come back as float through
+:func:`hybrid_output`. Sources: TFLite's 8-bit quantization specification, and Jacob et al.,
+"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from octolite.ir.types import Activation, Array, Quant
+
+# Below this range a reciprocal would overflow float32; the row is then as good as zero.
+TINY_RANGE = np.float32(2.0**-118)
+
+
+def round_half_away(x: Array) -> Array:
+    """Round to the nearest integer, halves away from zero (C's ``round``)."""
+    magnitude = np.abs(x)
+    whole = np.floor(magnitude)
+    return np.copysign(whole + (magnitude - whole >= 0.5), x)
+
+
+def channel_shape(quant: Quant, rank: int) -> tuple[int, ...]:
+    """The shape in which per-channel parameters broadcast over a tensor of ``rank``."""
+    if not quant.per_channel:
+        return (1,) * rank
+    shape = [1] * rank
+    shape[quant.axis] = quant.scale.size
+    return tuple(shape)
+
+
+def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> tuple[Array, Quant]:
+    """Symmetric weights: ``scale = max|w| / qmax``, ``q = round_half_away(w / scale)``, zp 0.
+
+    Args:
+        weights: float array of any shape.
+        axis: the channel axis, or ``None`` for one scale for the whole tensor.
+        bits: 8 (±127) or 4 (±7).
+
+    Returns:
+        int8 array of the same shape, and its parameters. A channel of zeros gets scale 1.
+    """
+    qmax = 2 ** (bits - 1) - 1
+    w = np.asarray(weights, np.float32)
+    others = None if axis is None else tuple(i for i in range(w.ndim) if i != axis)
+    peak = np.max(np.abs(w), axis=others, keepdims=True, initial=0.0)
+    scale = np.where(peak > 0, peak / np.float32(qmax), np.float32(1)).astype(np.float32)
+    scale[scale == 0] = 1  # a denormal peak: its scale underflows, its weights are zero
+    q = np.clip(round_half_away(w / scale), -qmax, qmax).astype(np.int8)
+    return q, Quant.of(scale.reshape(-1), 0, axis or 0)
+
+
+def quantize(real: Array, quant: Quant, dtype: np.dtype[np.generic]) -> Array:
+    """``clip(round_half_away(real / scale) + zero_point)`` to the limits of ``dtype``."""
+    shape = channel_shape(quant, real.ndim)
+    limits = np.iinfo(dtype)
+    q = round_half_away(real / quant.scale.reshape(shape)) + quant.zero_point.reshape(shape)
+    return np.clip(q, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(q: Array, quant: Quant) -> Array:
+    """``scale * (q - zero_point)`` in float32."""
+    shape = channel_shape(quant, q.ndim)
+    zero_point = quant.zero_point.reshape(shape)
+    # int8 - int64 would make an array 8 times the size; symmetric weights need no subtraction.
+    shifted = (q.astype(np.int32) - zero_point.astype(np.int32)) if zero_point.any() else q
+    return np.multiply(shifted, quant.scale.reshape(shape), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedRows:
+    """Rows quantized on the fly: ``real[m] ≈ scale[m] * (q[m] - zero_point[m])``.
+
+    ``q``: int8 [rows, depth]; ``scale``: float32 [rows], NaN where a row holds NaN or Inf;
+    ``zero_point``: int32 [rows].
+    """
+
+    q: Array
+    scale: Array
+    zero_point: Array
+
+
+def quantize_rows(rows: Array, asymmetric: bool) -> QuantizedRows:
+    """Quantize each row of a float32 [rows, depth] array by its own range.
+
+    Symmetric: ``scale = max|x| / 127``, zero point 0, codes ±127. Asymmetric: the range is
+    widened to hold 0, ``scale = (max - min) / 255``, codes -128…127. Halves round to even, as
+    the vector units do. A row whose range is under :data:`TINY_RANGE` gives zeros; a row with
+    NaN or Inf gets scale NaN, so that all that is computed from it is NaN.
+    """
+    x = np.asarray(rows, np.float32)
+    low = np.min(x, axis=1, initial=0.0).astype(np.float32)
+    high = np.max(x, axis=1, initial=0.0).astype(np.float32)
+    finite = np.isfinite(low) & np.isfinite(high)
+    steps = np.float32(255 if asymmetric else 127)
+    with np.errstate(invalid="ignore", over="ignore"):
+        span = (high - low) if asymmetric else np.maximum(high, -low)
+        finite &= np.isfinite(span)
+        live = finite & (span >= TINY_RANGE)
+        safe = np.where(live, span, np.float32(1))
+        inverse = np.where(live, steps / safe, np.float32(0)).astype(np.float32)
+        scale = np.where(live, safe / steps, np.float32(1)).astype(np.float32)
+        if asymmetric:
+            # low·inverse is in [-255, 0]: the code of low is -128, so that of 0 is this.
+            zero_point = np.rint(np.float32(-128) - np.where(finite, low, 0) * inverse)
+        else:
+            zero_point = np.zeros(len(x), np.float32)
+        codes = np.rint(x * inverse[:, None]) + zero_point[:, None]
+        codes = np.where(finite[:, None], codes, 0)
+        q = np.clip(codes, -128 if asymmetric else -127, 127).astype(np.int8)
+    return QuantizedRows(
+        q, np.where(finite, scale, np.float32(np.nan)), zero_point.astype(np.int32)
+    )
+
+
+def hybrid_output(
+    acc: Array,
+    rows: QuantizedRows,
+    weight_scale: Array,
+    weight_sum: Array,
+    bias: Array | None,
+    activation: Activation = Activation.NONE,
+) -> Array:
+    """Float results of an int8 product: the one place that owns the hybrid formula.
+
+    ``out[m, n] = act(scale_a[m] · scale_w[n] · (acc[m, n] - zp_a[m] · sum_w[n]) + bias[n])``
+
+    Args:
+        acc: exact int32 [rows, channels], the product of the codes.
+        rows: the quantized activations that went into it.
+        weight_scale: float32 [channels] (or [1]).
+        weight_sum: int32 [channels], the sum of each channel's weight codes.
+        bias: float32 [channels] or ``None``.
+    """
+    exact = acc - rows.zero_point[:, None] * weight_sum[None, :]
+    out = exact.astype(np.float32) * (rows.scale[:, None] * weight_scale[None, :])
+    if bias is not None:
+        out = out + bias
+    return activate(out.astype(np.float32), activation)
+
+
+def activate(x: Array, activation: Activation) -> Array:
+    """Apply a fused activation in float; NaN stays NaN."""
+    match activation:
+        case Activation.NONE:
+            return x
+        case Activation.RELU:
+            return np.maximum(x, np.float32(0))
+        case Activation.RELU_N1_TO_1:
+            return np.clip(x, np.float32(-1), np.float32(1))
+        case Activation.RELU6:
+            return np.clip(x, np.float32(0), np.float32(6))
+        case Activation.TANH:
+            return np.tanh(x)
+        case Activation.SIGN_BIT:
+            return np.signbit(x).astype(x.dtype)

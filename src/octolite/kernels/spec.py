@@ -1,0 +1,73 @@
+"""What an operator may ask of the kernels: plain data, nothing compiled.
+
+A request says what is to be computed and holds everything that is fixed when a model is loaded.
+Extents that may change between runs (rows, batch, height, width) come later, with
+``Kernel.launch``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from octolite.ir.types import Activation
+
+
+@dataclass(frozen=True, slots=True)
+class FullyConnected:
+    """``out[m, n] = act(Σ_k x[m, k] · w[n, k] + bias[n])``; x float32 [m, k], w [n, k].
+
+    ``hybrid``: w is int8 with a scale per channel (or one), x is quantized per row.
+    """
+
+    depth: int
+    channels: int
+    activation: Activation = Activation.NONE
+    hybrid: bool = False
+    asymmetric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2D:
+    """NHWC convolution; x float32 [batch, h, w, in], w [out, kh, kw, in / groups].
+
+    ``hybrid``: w is int8 with a scale per output channel (or one). x is quantized per pixel in
+    a 1×1 convolution and per image otherwise (see :func:`octolite.kernels.spec.per_pixel`).
+    """
+
+    kernel: tuple[int, int]
+    in_channels: int
+    out_channels: int
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    activation: Activation = Activation.NONE
+    hybrid: bool = False
+    asymmetric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseConv2D:
+    """NHWC depthwise convolution; x float32 [batch, h, w, in], w [1, kh, kw, in · multiplier].
+
+    ``hybrid``: w is int8 with a scale per output channel (or one); x is quantized per image.
+    """
+
+    kernel: tuple[int, int]
+    in_channels: int
+    multiplier: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    activation: Activation = Activation.NONE
+    hybrid: bool = False
+    asymmetric: bool = True
+
+
+Request = FullyConnected | Conv2D | DepthwiseConv2D
+
+
+def per_pixel(request: Conv2D) -> bool:
+    """Whether a hybrid convolution quantizes each pixel by its own range.
+
+    A 1×1 convolution reads every pixel alone, so that the finer scale is free.
+    """
+    return request.kernel == (1, 1) and request.groups == 1
