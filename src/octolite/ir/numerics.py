@@ -9,6 +9,7 @@ operators are quantized on the fly, a row at a time, and come back as float thro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> 
     return q, Quant.of(scale.reshape(-1), 0, axis or 0)
 
 
-def quantize(real: Array, quant: Quant, dtype: np.dtype[np.generic]) -> Array:
+def quantize(real: Array, quant: Quant, dtype: np.dtype[Any]) -> Array:
     """``clip(round_half_away(real / scale) + zero_point)`` to the limits of ``dtype``."""
     shape = channel_shape(quant, real.ndim)
     limits = np.iinfo(dtype)

@@ -1,0 +1,237 @@
+"""What an operator is: one class that holds everything about it.
+
+A subclass of :class:`Operator` declares, in this order,
+
+* its name, the FlatBuffer options table and its inputs and outputs by name,
+* its attributes, which are the fields of that table: reading, writing, defaults and printing
+  come from them,
+* ``quant``: what the quantizer may do with it, as data,
+* ``infer``: the shape rule, ``reference``: its meaning in NumPy,
+* optionally ``hybrid`` (int8 weights, float activations), ``quantized`` (integers throughout),
+  ``kernel`` (what to ask of the compiled kernels) and ``version``,
+* ``cases``: the examples on which the tests hold the reference against LiteRT.
+
+Defining a class registers it; a class that lacks a part fails at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+
+from octolite.errors import ShapeError, UnsupportedError, did_you_mean
+from octolite.ir import numerics
+from octolite.ir.types import Array, Operand, Quant, TensorType
+from octolite.kernels.spec import Request
+
+if TYPE_CHECKING:
+    from octolite.ops.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An input or output: written ``name``, ``name?`` (optional) or ``name*`` (any number)."""
+
+    name: str
+    optional: bool = False
+    variadic: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> tuple[Parameter, ...]:
+        return tuple(cls(w.rstrip("?*"), w.endswith("?"), w.endswith("*")) for w in text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class QuantRule:
+    """What the quantizer may do with an operator.
+
+    Attributes:
+        weights: input name → channel axis (``None``: one scale for the whole tensor).
+        hybrid: the operator takes int8 weights beside float activations; otherwise a
+            DEQUANTIZE goes in front of it.
+        same_scale: results have their first input's scale and zero point, codes pass through.
+        fixed_output: (scale, zero point) that an int8 result always has.
+    """
+
+    weights: Mapping[str, int | None] = field(default_factory=dict)
+    hybrid: bool = False
+    same_scale: bool = False
+    fixed_output: tuple[float, int] | None = None
+
+
+def attr(default: Any, name: str | None = None) -> Any:
+    """An attribute; ``name`` is its field in the options table when CamelCase would not give it."""
+    return field(default=default, metadata={"name": name})
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute's Python name, its options field, and its default (which tells its type)."""
+
+    name: str
+    option: str
+    default: Any
+
+
+REGISTRY: dict[str, type[Operator]] = {}
+"""Operator name → class, for every operator that Octolite knows."""
+
+
+@dataclass_transform(frozen_default=True)
+class Operator:
+    """An operator with its attributes; instances are immutable and compare by value."""
+
+    name: ClassVar[str]
+    options: ClassVar[str | None] = None
+    inputs: ClassVar[str]
+    outputs: ClassVar[str] = "output"
+    quant: ClassVar[QuantRule] = QuantRule()
+    stateful: ClassVar[bool] = False
+    custom: ClassVar[bool] = False
+    cases: ClassVar[Sequence[Case]]
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True)(cls)
+        if abstract:
+            return
+        for part in ("name", "inputs", "infer", "cases"):
+            if not hasattr(cls, part):
+                raise TypeError(f"operator class {cls.__name__} declares no {part}")
+        if cls.reference is Operator.reference and cls.run is Operator.run:
+            raise TypeError(f"operator class {cls.__name__} has no reference")
+        if not cls.cases:
+            raise TypeError(f"operator class {cls.__name__} has no cases")
+        if cls.name in REGISTRY and REGISTRY[cls.name].__qualname__ != cls.__qualname__:
+            raise TypeError(f"operator {cls.name} is declared twice")
+        unknown = set(cls.quant.weights) - {p.name for p in Parameter.parse(cls.inputs)}
+        if unknown:
+            raise TypeError(f"operator class {cls.__name__}: no input called {sorted(unknown)}")
+        REGISTRY[cls.name] = cls
+
+    # -- what a subclass gives ----------------------------------------------------------------
+
+    def infer(self, *inputs: Any) -> Sequence[TensorType]:
+        """The dtype and shape of each result; unknown extents stay ``None``.
+
+        Raises :class:`ShapeError` where the inputs do not fit.
+        """
+        raise ShapeError(f"{self.name} declares no shape rule")
+
+    def reference(self, *arrays: Any) -> Any:
+        """The results in NumPy, for float and plain integer tensors: an array or a tuple."""
+        raise UnsupportedError(f"{self.name} has no reference for these types")
+
+    def hybrid(self, inputs: Sequence[Operand | None], *arrays: Any) -> Any:
+        """The results for int8 weights and float activations."""
+        raise UnsupportedError(f"{self.name} has no hybrid form")
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Request | None:
+        """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
+        return None
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        """The operator version that a run time must know for these tensors."""
+        return 1
+
+    # -- what follows from it -----------------------------------------------------------------
+
+    @classmethod
+    def attribute_list(cls) -> tuple[Attribute, ...]:
+        """The attributes in the order of their declaration."""
+        return tuple(
+            Attribute(f.name, f.metadata.get("name") or camel_case(f.name), f.default)
+            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        )
+
+    def attributes(self) -> dict[str, Any]:
+        return {a.name: getattr(self, a.name) for a in self.attribute_list()}
+
+    def replace(self: Self, **changes: Any) -> Self:
+        """The same operator with some attributes changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    @classmethod
+    def input_parameters(cls) -> tuple[Parameter, ...]:
+        return Parameter.parse(cls.inputs)
+
+    @classmethod
+    def input_index(cls, name: str) -> int:
+        return [p.name for p in cls.input_parameters()].index(name)
+
+    def check_arity(self, count: int) -> None:
+        """Raise :class:`ShapeError` when ``count`` inputs cannot be right."""
+        parameters = self.input_parameters()
+        least = sum(not (p.optional or p.variadic) for p in parameters)
+        most = None if any(p.variadic for p in parameters) else len(parameters)
+        if count < least or (most is not None and count > most):
+            raise ShapeError(f"{self.name} takes ({self.inputs}) and was given {count} inputs")
+
+    def is_hybrid(self, inputs: Sequence[Operand | None]) -> bool:
+        """Whether these inputs are float activations with int8 weights."""
+        if not self.quant.hybrid or not inputs or inputs[0] is None:
+            return False
+        weights = [inputs[self.input_index(n)] for n in self.quant.weights]
+        return inputs[0].dtype.is_float and any(
+            w is not None and w.quant is not None for w in weights
+        )
+
+    def run(
+        self,
+        arrays: Sequence[Array | None],
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+    ) -> tuple[Array, ...]:
+        """Compute the results from ``arrays``, as the types of ``inputs`` and ``outputs`` ask.
+
+        Integer tensors with scales go through the float reference, a code at most away from
+        TFLite's integer arithmetic, unless codes may pass through unchanged.
+        """
+        if self.is_hybrid(inputs):
+            return _as_tuple(self.hybrid(inputs, *arrays))
+        scaled = [v is not None and v.quant is not None for v in (*inputs, *outputs)]
+        if not any(scaled) or self.quant.same_scale:
+            return _as_tuple(self.reference(*arrays))
+        reals = [
+            numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a
+            for a, v in zip(arrays, inputs, strict=True)
+        ]
+        results = _as_tuple(self.reference(*reals))
+        return tuple(
+            numerics.quantize(r, v.quant, v.dtype.numpy) if v.quant else r
+            for r, v in zip(results, outputs, strict=True)
+        )
+
+
+Self = TypeVar("Self", bound=Operator)
+
+
+def camel_case(name: str) -> str:
+    """``fused_activation`` → ``FusedActivation``, as FlatBuffer accessors are called."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def operator_class(name: str) -> type[Operator]:
+    """The class of the operator called ``name``. Raises :class:`UnsupportedError`."""
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        hint = did_you_mean(name, REGISTRY)
+        raise UnsupportedError(f"operator {name} is not supported. {hint}") from None
+
+
+def weight_quant(inputs: Sequence[Operand | None], index: int) -> Quant:
+    """The quantization of the weight that is input ``index`` of a hybrid operator."""
+    operand = inputs[index]
+    if operand is None or operand.quant is None:
+        raise ShapeError(f"input {index} should hold quantized weights and has no scale")
+    return operand.quant
+
+
+def _as_tuple(results: Any) -> tuple[Array, ...]:
+    items: Iterable[Any] = results if isinstance(results, tuple | list) else (results,)
+    return tuple(np.asarray(r) for r in items)

@@ -1,0 +1,99 @@
+"""FULLY_CONNECTED: a matrix product with weights stored row by output channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir import numerics
+from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, TensorType
+from octolite.kernels import spec
+from octolite.ops.base import Operator, QuantRule, attr, weight_quant
+from octolite.ops.case import case, f32, int8_weights, weights
+from octolite.ops.shapes import product, rank_of
+
+
+class FullyConnected(Operator):
+    """``out = act(x · weightsᵀ + bias)``; x [..., k] or flattened to [m, k], weights [n, k]."""
+
+    name = "FULLY_CONNECTED"
+    options = "FullyConnectedOptions"
+    inputs = "input weights bias?"
+    activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
+    weights_format: int = attr(0)
+    keep_num_dims: bool = attr(False)
+    asymmetric_quantize_inputs: bool = attr(False)
+    quant = QuantRule(weights={"weights": 0}, hybrid=True)
+
+    def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:
+        shape = rank_of(w, "weights", 2)
+        channels, depth = shape if shape is not None else (None, None)
+        if x.shape is None:
+            return [TensorType(x.dtype, None)]
+        if self.keep_num_dims:
+            if x.shape[-1] is not None and depth is not None and x.shape[-1] != depth:
+                raise ShapeError(f"input {x.name!r} {x.shape} does not end in the depth {depth}")
+            return [TensorType(x.dtype, (*x.shape[:-1], channels))]
+        size = product(x.shape)
+        if size is None or not depth:
+            rows = x.shape[0] if len(x.shape) == 2 else None
+        elif size % depth:
+            raise ShapeError(f"input {x.name!r} {x.shape} is not made of rows of {depth}")
+        else:
+            rows = size // depth
+        return [TensorType(x.dtype, (rows, channels))]
+
+    def _shaped(self, x: Array, w: Array, out: Array) -> Array:
+        return out.reshape(*x.shape[:-1], len(w)) if self.keep_num_dims else out
+
+    def reference(self, x: Array, w: Array, bias: Array | None = None) -> Array:
+        out = x.reshape(-1, w.shape[1]) @ w.T
+        if bias is not None:
+            out = out + bias
+        return self._shaped(x, w, numerics.activate(out, self.activation))
+
+    def hybrid(
+        self, inputs: Sequence[Operand | None], x: Array, w: Array, bias: Array | None = None
+    ) -> Array:
+        rows = numerics.quantize_rows(x.reshape(-1, w.shape[1]), self.asymmetric_quantize_inputs)
+        acc = rows.q.astype(np.int32) @ w.T.astype(np.int32)
+        sums = w.sum(axis=1, dtype=np.int32)
+        scale = weight_quant(inputs, 1).scale
+        out = numerics.hybrid_output(acc, rows, scale, sums, bias, self.activation)
+        return self._shaped(x, w, out)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | None:
+        x, w = inputs[0], inputs[1]
+        if x is None or w is None or x.dtype is not FLOAT32 or w.shape is None or w.data is None:
+            return None
+        if self.weights_format != 0 or w.dtype not in (FLOAT32, INT8):
+            return None
+        channels, depth = w.data.shape
+        return spec.FullyConnected(
+            depth, channels, self.activation, w.dtype is INT8, self.asymmetric_quantize_inputs
+        )
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        w = inputs[1]
+        if self.is_hybrid(inputs):
+            per_channel = w is not None and w.quant is not None and w.quant.per_channel
+            return 12 if per_channel else (9 if self.asymmetric_quantize_inputs else 3)
+        if len(inputs) < 3 or inputs[2] is None:
+            return 6
+        return 5 if self.keep_num_dims else 1
+
+    cases = (
+        case(f32(3, 8), weights(5, 8), weights(5)),
+        case(f32(3, 8), weights(5, 8), None),
+        case(f32(1, 2, 2, 4), weights(7, 8), weights(7), activation=Activation.RELU),
+        case(f32(2, 3, 8), weights(4, 8), weights(4), keep_num_dims=True),
+        case(f32(2, 8), weights(4, 8), weights(4), activation=Activation.RELU6),
+        case(f32(4, 64), int8_weights(9, 64), weights(9), asymmetric_quantize_inputs=True),
+        case(f32(4, 64), int8_weights(9, 64, axis=None), weights(9)),
+    )
+
+
+__all__: list[Any] = ["FullyConnected"]

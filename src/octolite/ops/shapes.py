@@ -1,0 +1,91 @@
+"""Small engines for shape rules; extents may be unknown (``None``) in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir.types import Dim, Operand, Padding, Shape, TensorType
+
+
+def like(x: Operand) -> list[TensorType]:
+    """The result has the type of ``x``."""
+    return [TensorType(x.dtype, x.shape)]
+
+
+def product(dims: Sequence[Dim]) -> Dim:
+    """The product of extents, unknown if any is (unless one is 0)."""
+    if any(d == 0 for d in dims):
+        return 0
+    total = 1
+    for d in dims:
+        if d is None:
+            return None
+        total *= d
+    return total
+
+
+def broadcast(*shapes: Shape | None) -> Shape | None:
+    """NumPy's broadcast. Raises :class:`ShapeError`."""
+    known = [s for s in shapes if s is not None]
+    if len(known) < len(shapes):
+        return None
+    rank = max(map(len, known), default=0)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in known]
+    return tuple(_broadcast_dim(dims, known) for dims in zip(*padded, strict=True))
+
+
+def _broadcast_dim(dims: Sequence[Dim], shapes: Sequence[Shape]) -> Dim:
+    wide = {d for d in dims if d is not None and d != 1}
+    if len(wide) > 1:
+        raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast together")
+    if wide:
+        return wide.pop()
+    return None if None in dims else 1
+
+
+def window(size: Dim, kernel: int, stride: int, dilation: int, padding: Padding) -> Dim:
+    """How many windows fit along one axis. Raises :class:`ShapeError` for stride < 1."""
+    if stride < 1 or dilation < 1:
+        raise ShapeError(f"stride {stride} and dilation {dilation} must be at least 1")
+    if size is None:
+        return None
+    extent = (kernel - 1) * dilation + 1
+    if padding is Padding.SAME:
+        return -(-size // stride)
+    return max(0, -(-(size - extent + 1) // stride))
+
+
+def window_padding(
+    size: int, kernel: int, stride: int, dilation: int, padding: Padding
+) -> tuple[int, int]:
+    """Padding before and after along one axis; an odd one goes behind, as TensorFlow has it."""
+    if padding is Padding.VALID:
+        return 0, 0
+    extent = (kernel - 1) * dilation + 1
+    total = max(0, (-(-size // stride) - 1) * stride + extent - size)
+    return total // 2, total - total // 2
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """``axis`` counted from the front. Raises :class:`ShapeError` when out of range."""
+    if not -rank <= axis < max(rank, 1):
+        raise ShapeError(f"axis {axis} is out of range for rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def constant_ints(x: Operand | None) -> list[int] | None:
+    """The integers of a constant operand, flat; ``None`` when it is not known yet."""
+    if x is None or x.data is None:
+        return None
+    return [int(v) for v in np.asarray(x.data).reshape(-1)]
+
+
+def rank_of(x: Operand, name: str, *ranks: int) -> Shape | None:
+    """The shape of ``x``, checked to have one of ``ranks`` when known. Raises ShapeError."""
+    if x.shape is not None and len(x.shape) not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise ShapeError(f"{name} {x.name!r} has shape {x.shape}, expected rank {wanted}")
+    return x.shape
