@@ -1,0 +1,93 @@
+"""How a recorded graph is declared: a function, the inputs it is fed, and how it is frozen."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CASES: dict[str, Case] = {}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A placeholder and how to draw the array fed to it.
+
+    An unknown batch is fed 2, any other unknown size `unknown`.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+    unknown: int = 7
+
+    def feed(self, rng: np.random.Generator) -> np.ndarray:
+        fill = [2, *[self.unknown] * len(self.shape)]
+        shape = tuple(
+            default if size is None else size
+            for size, default in zip(self.shape, fill, strict=False)
+        )
+        return np.asarray(self.draw(rng, shape)).astype(self.dtype)
+
+
+def normal(*shape: int | None, unknown: int = 7) -> Input:
+    return Input(shape, "float32", lambda rng, s: rng.standard_normal(s), unknown)
+
+
+def uniform(low: float, high: float, *shape: int | None) -> Input:
+    return Input(shape, "float32", lambda rng, s: rng.uniform(low, high, s))
+
+
+def integers(low: int, high: int, *shape: int | None, dtype: str = "int32") -> Input:
+    return Input(shape, dtype, lambda rng, s: rng.integers(low, high, s))
+
+
+def booleans(*shape: int | None) -> Input:
+    return Input(shape, "bool", lambda rng, s: rng.integers(0, 2, s))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded graph.
+
+    With style "v1", `build` gets one placeholder per input and returns the output tensors: one, a
+    list, or a dict whose keys become the names of Identity nodes. With style "v2" it returns a
+    callable (a Keras model or a tf.function) that is traced and frozen with its variables.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    inputs: dict[str, Input]
+    style: str
+    text: bool
+    note: str
+
+    def feeds(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        return {name: spec.feed(rng) for name, spec in self.inputs.items()}
+
+    @property
+    def seed(self) -> int:
+        return zlib.crc32(self.name.encode())
+
+
+def _declare(style: str) -> Callable[..., Any]:
+    def decorator(text: bool = False, **inputs: Input) -> Callable[..., Any]:
+        def register(build: Callable[..., Any]) -> Callable[..., Any]:
+            name = build.__name__
+            if name in CASES:
+                raise ValueError(f"two graphs are called {name}")
+            note = " ".join((build.__doc__ or "").split())
+            CASES[name] = Case(name, build, inputs, style, text, note)
+            return build
+
+        return register
+
+    return decorator
+
+
+graph = _declare("v1")
+keras_model = _declare("v2")
