@@ -1,0 +1,6 @@
+"""The TFLite file format: the only folder that knows FlatBuffers."""
+
+from octolite.tflite.read import read
+from octolite.tflite.write import write
+
+__all__ = ["read", "write"]

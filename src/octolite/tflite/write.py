@@ -1,0 +1,277 @@
+"""Write a model as a TFLite FlatBuffer: schema 3, the same bytes for the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+from octolite.errors import ConversionError
+from octolite.ir.graph import Graph, Model, Node, Signature, Value
+from octolite.ir.types import INT4, STRING, Array, DType, Quant
+from octolite.ops.base import Attribute, Operator
+from octolite.tflite import schema
+
+LIMIT = 2**31 - 2**20
+"""Bytes that a FlatBuffer's 32-bit offsets can reach, less room for the tables."""
+
+
+def write(model: Model) -> bytes:
+    """The bytes of a ``.tflite`` file.
+
+    Raises :class:`ConversionError` when the model is too large for the format.
+    """
+    size = sum(v.nbytes + 64 for g in model.graphs for v in g.constants())
+    if size > LIMIT:
+        raise ConversionError(
+            f"the model's constants take {size:,} bytes, and a .tflite file can hold {LIMIT:,}; "
+            "quantize it, or convert a part of it with --output_arrays"
+        )
+    return _Writer(model, size).finish()
+
+
+class _Writer:
+    """One file in the making. FlatBuffers are built back to front: children before parents."""
+
+    def __init__(self, model: Model, size: int) -> None:
+        self.model = model
+        self.builder = flatbuffers.Builder(size + 65536)
+        self.buffers: list[bytes | memoryview] = [b""]
+        self.buffer_of: dict[int, int] = {}
+        self.codes: dict[tuple[str, int], int] = {}
+
+    def finish(self) -> bytes:
+        model = self.model
+        tensors = [_number_tensors(g) for g in model.graphs]
+        indices = {id(g): i for i, g in enumerate(model.graphs)}
+        graphs = [self._graph(g, t, indices) for g, t in zip(model.graphs, tensors, strict=True)]
+        metadata = [self._metadata(k, v) for k, v in sorted(model.metadata.items())]
+        signatures = [
+            self._signature(s, indices[id(s.graph)], tensors[indices[id(s.graph)]])
+            for s in model.signatures
+        ]
+        codes = [self._code(name, version) for name, version in self.codes]
+        buffers = [self._buffer(data) for data in self.buffers]
+        root = self._table(
+            "Model",
+            Version=schema.VERSION,
+            OperatorCodes=self._offsets(codes),
+            Subgraphs=self._offsets(graphs),
+            Description=self.builder.CreateString(model.description or "Octolite"),
+            Buffers=self._offsets(buffers),
+            Metadata=self._offsets(metadata),
+            SignatureDefs=self._offsets(signatures),
+        )
+        self.builder.Finish(root, schema.FILE_IDENTIFIER)
+        return bytes(self.builder.Output())
+
+    # -- FlatBuffer building blocks -------------------------------------------------------------
+
+    def _table(self, table: str, **fields: Any) -> int:
+        """A table with those fields; ``None`` leaves a field out."""
+        getattr(tflite, f"{table}Start")(self.builder)
+        for name, value in fields.items():
+            if value is not None:
+                getattr(tflite, f"{table}Add{name}")(self.builder, value)
+        return int(getattr(tflite, f"{table}End")(self.builder))
+
+    def _offsets(self, offsets: Sequence[int]) -> int | None:
+        if not offsets:
+            return None
+        self.builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            self.builder.PrependUOffsetTRelative(offset)
+        return int(self.builder.EndVector())
+
+    def _numbers(self, numbers: Iterable[Any], dtype: Any) -> int:
+        return int(self.builder.CreateNumpyVector(np.asarray(list(numbers), dtype)))
+
+    def _bytes(self, data: bytes | memoryview, alignment: int = 1) -> int:
+        self.builder.StartVector(1, len(data), alignment)
+        self.builder.head -= len(data)
+        self.builder.Bytes[self.builder.head : self.builder.head + len(data)] = data
+        return int(self.builder.EndVector())
+
+    # -- the format's tables ----------------------------------------------------------------------
+
+    def _buffer(self, data: bytes | memoryview) -> int:
+        vector = self._bytes(data, schema.BUFFER_ALIGNMENT) if len(data) else None
+        return self._table("Buffer", Data=vector)
+
+    def _code(self, name: str, version: int) -> int:
+        number = schema.OPERATOR_CODES.get(name, schema.CUSTOM)
+        custom = self.builder.CreateString(name) if number == schema.CUSTOM else None
+        return self._table(
+            "OperatorCode",
+            DeprecatedBuiltinCode=min(number, schema.LAST_DEPRECATED_CODE),
+            CustomCode=custom,
+            Version=version,
+            BuiltinCode=number,
+        )
+
+    def _metadata(self, key: str, data: bytes) -> int:
+        self.buffers.append(data)
+        return self._table(
+            "Metadata", Name=self.builder.CreateString(key), Buffer=len(self.buffers) - 1
+        )
+
+    def _signature(self, signature: Signature, graph: int, tensors: dict[int, int]) -> int:
+        def entries(values: dict[str, Value]) -> int | None:
+            return self._offsets(
+                [
+                    self._table(
+                        "TensorMap",
+                        Name=self.builder.CreateString(name),
+                        TensorIndex=tensors[id(value)],
+                    )
+                    for name, value in values.items()
+                ]
+            )
+
+        return self._table(
+            "SignatureDef",
+            Inputs=entries(signature.inputs),
+            Outputs=entries(signature.outputs),
+            SignatureKey=self.builder.CreateString(signature.key),
+            SubgraphIndex=graph,
+        )
+
+    def _graph(self, graph: Graph, tensors: dict[int, int], indices: dict[int, int]) -> int:
+        names = _unique_names(graph)
+        tables = [self._tensor(v, n) for v, n in zip(graph.values(), names, strict=True)]
+        operators = [self._operator(node, tensors, indices) for node in graph.nodes]
+        return self._table(
+            "SubGraph",
+            Tensors=self._offsets(tables),
+            Inputs=self._numbers((tensors[id(v)] for v in graph.inputs), np.int32),
+            Outputs=self._numbers((tensors[id(v)] for v in graph.outputs), np.int32),
+            Operators=self._offsets(operators),
+            Name=self.builder.CreateString(graph.name),
+        )
+
+    def _tensor(self, value: Value, name: str) -> int:
+        shape, signature = value.shape, None
+        if shape is not None and None in shape:
+            signature = self._numbers((-1 if d is None else d for d in shape), np.int32)
+        extents = None
+        if shape is not None:
+            extents = self._numbers((1 if d is None else d for d in shape), np.int32)
+        return self._table(
+            "Tensor",
+            Shape=extents,
+            Type=value.dtype.code,
+            Buffer=self._constant(value),
+            Name=self.builder.CreateString(name),
+            Quantization=self._quantization(value.quant),
+            IsVariable=value.is_variable,
+            ShapeSignature=signature,
+            HasRank=shape is not None,
+        )
+
+    def _constant(self, value: Value) -> int:
+        if value.data is None:
+            return 0
+        if id(value.data) not in self.buffer_of:
+            data = encode(value.data, value.dtype)
+            self.buffer_of[id(value.data)] = len(self.buffers) if len(data) else 0
+            if len(data):
+                self.buffers.append(data)
+        return self.buffer_of[id(value.data)]
+
+    def _quantization(self, quant: Quant | None) -> int | None:
+        if quant is None:
+            return None
+        return self._table(
+            "QuantizationParameters",
+            Scale=self._numbers(quant.scale, np.float32),
+            ZeroPoint=self._numbers(quant.zero_point, np.int64),
+            QuantizedDimension=quant.axis,
+        )
+
+    def _operator(self, node: Node, tensors: dict[int, int], indices: dict[int, int]) -> int:
+        op = node.op
+        assert isinstance(op, Operator)
+        version = op.version(node.inputs, node.outputs)
+        code = self.codes.setdefault((op.name, version), len(self.codes))
+        options = self._options(op, indices) if op.options is not None else None
+        variables = [v is not None and v.is_variable for v in node.inputs]
+        inputs = self._numbers((-1 if v is None else tensors[id(v)] for v in node.inputs), np.int32)
+        return self._table(
+            "Operator",
+            OpcodeIndex=code,
+            Inputs=inputs,
+            Outputs=self._numbers((tensors[id(v)] for v in node.outputs), np.int32),
+            BuiltinOptionsType=schema.OPTIONS_CODES[op.options] if op.options else None,
+            BuiltinOptions=options,
+            MutatingVariableInputs=self._numbers(variables, np.bool_) if any(variables) else None,
+        )
+
+    def _options(self, op: Operator, indices: dict[int, int]) -> int:
+        assert op.options is not None
+        fields = {
+            a.option: self._attribute(a, getattr(op, a.name), indices) for a in op.attribute_list()
+        }
+        return self._table(op.options, **fields)
+
+    def _attribute(self, attribute: Attribute, value: Any, indices: dict[int, int]) -> Any:
+        match value:
+            case Graph():
+                return indices[id(value)]
+            case DType():
+                return value.code
+            case str():
+                return self.builder.CreateString(value)
+            case ():
+                return None
+            case tuple():
+                floats = any(isinstance(v, float) for v in value)
+                return self._numbers(value, np.float32 if floats else np.int32)
+            case _:
+                return value
+
+
+def _number_tensors(graph: Graph) -> dict[int, int]:
+    return {id(v): i for i, v in enumerate(graph.values())}
+
+
+def _unique_names(graph: Graph) -> list[str]:
+    """A name for each value; the graph's inputs and outputs keep theirs, others give way."""
+    values = list(graph.values())
+    taken = {v.name for v in (*graph.inputs, *graph.outputs)}
+    public = {id(v) for v in (*graph.inputs, *graph.outputs)}
+    names = []
+    counts: dict[str, int] = {}
+    for value in values:
+        name = value.name
+        if id(value) not in public:
+            while name in taken:
+                counts[value.name] = counts.get(value.name, 0) + 1
+                name = f"{value.name}_{counts[value.name]}"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def encode(data: Array, dtype: DType) -> bytes | memoryview:
+    """An array as the format stores it: little-endian, strings packed, int4 two to a byte."""
+    if dtype is STRING:
+        return _encode_strings(data)
+    if dtype is INT4:
+        nibbles = data.astype(np.uint8).reshape(-1) & 15
+        nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+        return (nibbles[0::2] | nibbles[1::2] << 4).tobytes()
+    if data.size == 0:
+        return b""
+    flat = np.ascontiguousarray(data)
+    return flat.reshape(-1).view(np.uint8).data
+
+
+def _encode_strings(data: Array) -> bytes:
+    """Count, offsets of the ends, then the characters: TFLite's packed strings."""
+    items = [s if isinstance(s, bytes) else str(s).encode() for s in data.reshape(-1).tolist()]
+    header = 4 * (len(items) + 2)
+    ends = np.cumsum([header, *map(len, items)])
+    return np.asarray([len(items), *ends], "<i4").tobytes() + b"".join(items)
