@@ -8,6 +8,9 @@ operators are quantized on the fly, a row at a time, and come back as float thro
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,22 +41,66 @@ def channel_shape(quant: Quant, rank: int) -> tuple[int, ...]:
 def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> tuple[Array, Quant]:
     """Symmetric weights: ``scale = max|w| / qmax``, ``q = round_half_away(w / scale)``, zp 0.
 
+    Works block by block, so that beside the result only a few hundred kilobytes are needed.
+
     Args:
         weights: float array of any shape.
         axis: the channel axis, or ``None`` for one scale for the whole tensor.
         bits: 8 (±127) or 4 (±7).
 
     Returns:
-        int8 array of the same shape, and its parameters. A channel of zeros gets scale 1.
+        int8 array of the same shape, and its parameters. A channel of zeros gets scale 1, one
+        with NaN or Inf a scale that is not finite either, which the caller must refuse.
     """
-    qmax = 2 ** (bits - 1) - 1
-    w = np.asarray(weights, np.float32)
-    others = None if axis is None else tuple(i for i in range(w.ndim) if i != axis)
-    peak = np.max(np.abs(w), axis=others, keepdims=True, initial=0.0)
-    scale = np.where(peak > 0, peak / np.float32(qmax), np.float32(1)).astype(np.float32)
+    qmax = np.float32(2 ** (bits - 1) - 1)
+    w = np.asarray(weights, np.float32, order="C")
+    channels = 1 if axis is None else w.shape[axis]
+    inner = w.size if axis is None else math.prod(w.shape[axis + 1 :])
+    view = w.reshape(-1, channels, inner) if w.size else w.reshape(0, channels, 0)
+    peak = np.zeros((channels, 1), np.float32)
+    for at, scratch in _blocks(view):
+        np.abs(view[at], out=scratch)
+        np.maximum(peak[at[1]], scratch.max(axis=(0, 2))[:, None], out=peak[at[1]])
+    scale = np.where(peak == 0, np.float32(1), peak / qmax)
     scale[scale == 0] = 1  # a denormal peak: its scale underflows, its weights are zero
-    q = np.clip(round_half_away(w / scale), -qmax, qmax).astype(np.int8)
-    return q, Quant.of(scale.reshape(-1), 0, axis or 0)
+    q = np.empty(view.shape, np.int8)
+    with np.errstate(invalid="ignore"):
+        for at, scratch in _blocks(view):
+            np.divide(view[at], scale[at[1]], out=scratch)
+            _round_half_away_in_place(scratch)
+            np.clip(scratch, -qmax, qmax, out=scratch)
+            np.copyto(q[at], scratch, casting="unsafe")
+    return q.reshape(w.shape), Quant.of(scale.reshape(-1), 0, axis or 0)
+
+
+_BLOCK = 1 << 16  # elements: two float32 blocks stay in the second-level cache
+
+
+def _blocks(view: Array) -> Iterator[tuple[tuple[slice, slice, slice], Array]]:
+    """Slices that cover a [outer, channels, inner] array, each with scratch space of its shape."""
+    outer, channels, inner = view.shape
+    length = max(1, min(inner, _BLOCK))
+    rows = max(1, min(channels, _BLOCK // length))
+    depth = max(1, _BLOCK // (length * rows))
+    space = np.empty(min(view.size, length * rows * depth), np.float32)
+    for i, j, k in itertools.product(
+        range(0, outer, depth), range(0, channels, rows), range(0, inner, length)
+    ):
+        at = (slice(i, i + depth), slice(j, j + rows), slice(k, k + length))
+        shape = view[at].shape
+        yield at, space[: math.prod(shape)].reshape(shape)
+
+
+def _round_half_away_in_place(x: Array) -> None:
+    """Add the float32 just below ½ with the sign of ``x`` and cut off: exact for every float32.
+
+    Plain ½ would not do: the sum of the float below ½ and ½ rounds up to 1.
+    """
+    below_half = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)
+    sign = x.view(np.uint32) & np.uint32(1 << 31)
+    sign |= below_half
+    x += sign.view(np.float32)
+    np.trunc(x, out=x)
 
 
 def quantize(real: Array, quant: Quant, dtype: np.dtype[Any]) -> Array:
