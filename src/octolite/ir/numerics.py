@@ -166,6 +166,16 @@ def quantize_rows(rows: Array, asymmetric: bool) -> QuantizedRows:
     )
 
 
+def exact_product(a: Array, b: Array) -> Array:
+    """``a @ b`` of int8 codes, [..., m, k] and [..., k, n], as exact int32 [..., m, n].
+
+    Floating point is what BLAS is fast at: float32 holds every sum as long as
+    ``k · 128² <= 2²⁴``, float64 beyond any depth that int32 can hold.
+    """
+    real = np.float32 if a.shape[-1] <= 1024 else np.float64
+    return (a.astype(real) @ b.astype(real)).astype(np.int32)
+
+
 def hybrid_output(
     acc: Array,
     rows: QuantizedRows,
@@ -193,16 +203,17 @@ def hybrid_output(
 
 
 def activate(x: Array, activation: Activation) -> Array:
-    """Apply a fused activation in float; NaN stays NaN."""
+    """Apply a fused activation in the dtype of ``x``; NaN stays NaN."""
+    one = x.dtype.type(1)
     match activation:
         case Activation.NONE:
             return x
         case Activation.RELU:
-            return np.maximum(x, np.float32(0))
+            return np.maximum(x, one * 0)
         case Activation.RELU_N1_TO_1:
-            return np.clip(x, np.float32(-1), np.float32(1))
+            return np.clip(x, -one, one)
         case Activation.RELU6:
-            return np.clip(x, np.float32(0), np.float32(6))
+            return np.clip(x, one * 0, one * 6)
         case Activation.TANH:
             return np.tanh(x)
         case Activation.SIGN_BIT:

@@ -8,7 +8,7 @@ A subclass of :class:`Operator` declares, in this order,
 * ``quant``: what the quantizer may do with it, as data,
 * ``infer``: the shape rule, ``reference``: its meaning in NumPy,
 * optionally ``hybrid`` (int8 weights, float activations), ``quantized`` (integers throughout),
-  ``kernel`` (what to ask of the compiled kernels) and ``version``,
+  ``kernel`` (what to ask of the compiled kernels), ``dtype_versions`` and ``version``,
 * ``cases``: the examples on which the tests hold the reference against LiteRT.
 
 Defining a class registers it; a class that lacks a part fails at import.
@@ -25,7 +25,7 @@ import numpy as np
 
 from octolite.errors import ShapeError, UnsupportedError, did_you_mean
 from octolite.ir import numerics
-from octolite.ir.types import Array, Operand, Quant, TensorType
+from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, TensorType
 from octolite.kernels.spec import Request
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class QuantRule:
         weights: input name → channel axis (``None``: one scale for the whole tensor).
         hybrid: the operator takes int8 weights beside float activations; otherwise a
             DEQUANTIZE goes in front of it.
-        same_scale: results have their first input's scale and zero point, codes pass through.
+        same_scale: results have the scale and zero point of the tensors that they are taken
+            from, so that codes may pass through.
         fixed_output: (scale, zero point) that an int8 result always has.
     """
 
@@ -63,9 +64,12 @@ class QuantRule:
     fixed_output: tuple[float, int] | None = None
 
 
-def attr(default: Any, name: str | None = None) -> Any:
-    """An attribute; ``name`` is its field in the options table when CamelCase would not give it."""
-    return field(default=default, metadata={"name": name})
+def attr(default: Any, name: str | None = None, *, stored: bool = True) -> Any:
+    """An attribute; ``name`` is its field in the options table when CamelCase would not give it.
+
+    One that is not ``stored`` has no field there: ``settle`` finds it in the types of the results.
+    """
+    return field(default=default, metadata={"name": name, "stored": stored})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,10 @@ class Operator:
     outputs: ClassVar[str] = "output"
     quant: ClassVar[QuantRule] = QuantRule()
     stateful: ClassVar[bool] = False
+    view: ClassVar[bool] = False
+    """The result is the first input's elements, unchanged, in another shape."""
     custom: ClassVar[bool] = False
+    dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
@@ -134,22 +141,32 @@ class Operator:
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
         return None
 
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        """What the kernel's ``launch`` must know beyond the input's shape, now that it is known."""
+        return {}
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
-        """The operator version that a run time must know for these tensors."""
-        return 1
+        """The operator version that a run time must know for these tensors.
+
+        Unless an operator says more, that is what ``dtype_versions`` has for its first input.
+        """
+        first = inputs[0] if inputs else None
+        return 1 if first is None else self.dtype_versions.get(first.dtype, 1)
 
     # -- what follows from it -----------------------------------------------------------------
 
     @classmethod
     def attribute_list(cls) -> tuple[Attribute, ...]:
-        """The attributes in the order of their declaration."""
+        """The attributes that the options table holds, in the order of their declaration."""
         return tuple(
             Attribute(f.name, f.metadata.get("name") or camel_case(f.name), f.default)
             for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if f.metadata.get("stored", True)
         )
 
     def attributes(self) -> dict[str, Any]:
-        return {a.name: getattr(self, a.name) for a in self.attribute_list()}
+        """Every attribute with its value."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def replace(self: Self, **changes: Any) -> Self:
         """The same operator with some attributes changed."""
@@ -172,13 +189,19 @@ class Operator:
             raise ShapeError(f"{self.name} takes ({self.inputs}) and was given {count} inputs")
 
     def is_hybrid(self, inputs: Sequence[Operand | None]) -> bool:
-        """Whether these inputs are float activations with int8 weights."""
+        """Whether these inputs are float activations with weights that ``hybrid`` can take.
+
+        Those are symmetric signed integers with one scale, or one for each channel. Weights
+        quantized in another way are dequantized.
+        """
         if not self.quant.hybrid or not inputs or inputs[0] is None:
             return False
-        weights = [inputs[self.input_index(n)] for n in self.quant.weights]
-        return inputs[0].dtype.is_float and any(
-            w is not None and w.quant is not None for w in weights
-        )
+        weights = [(inputs[self.input_index(n)], axis) for n, axis in self.quant.weights.items()]
+        return inputs[0].dtype.is_float and any(_is_symmetric(w, axis) for w, axis in weights)
+
+    def passes_codes(self) -> bool:
+        """Whether the reference may work on integer codes as they are."""
+        return self.quant.same_scale
 
     def run(
         self,
@@ -189,12 +212,22 @@ class Operator:
         """Compute the results from ``arrays``, as the types of ``inputs`` and ``outputs`` ask.
 
         Integer tensors with scales go through the float reference, a code at most away from
-        TFLite's integer arithmetic, unless codes may pass through unchanged.
+        TFLite's integer arithmetic, unless codes may pass through unchanged. NaN and Inf come
+        about silently, as in compiled code.
         """
+        with np.errstate(all="ignore"):
+            return self._run(arrays, inputs, outputs)
+
+    def _run(
+        self,
+        arrays: Sequence[Array | None],
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+    ) -> tuple[Array, ...]:
         if self.is_hybrid(inputs):
             return _as_tuple(self.hybrid(inputs, *arrays))
         scaled = [v is not None and v.quant is not None for v in (*inputs, *outputs)]
-        if not any(scaled) or self.quant.same_scale:
+        if not any(scaled) or self.passes_codes():
             return _as_tuple(self.reference(*arrays))
         reals = [
             numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a
@@ -222,6 +255,13 @@ def operator_class(name: str) -> type[Operator]:
     except KeyError:
         hint = did_you_mean(name, REGISTRY)
         raise UnsupportedError(f"operator {name} is not supported. {hint}") from None
+
+
+def _is_symmetric(weight: Operand | None, axis: int | None) -> bool:
+    if weight is None or weight.quant is None or weight.dtype not in (INT8, INT4):
+        return False
+    quant = weight.quant
+    return not quant.zero_point.any() and (not quant.per_channel or quant.axis == axis)
 
 
 def weight_quant(inputs: Sequence[Operand | None], index: int) -> Quant:

@@ -11,7 +11,7 @@ import numpy as np
 
 from octolite.ir import numerics, types
 from octolite.ir.graph import Graph, Model, Signature, Value
-from octolite.ir.types import Array, DType, Shape, dtype_from_numpy
+from octolite.ir.types import Array, DType, Quant, Shape, dtype_from_numpy
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Tensor:
     constant: bool = False
     weight_axis: int | None = None
     hybrid: bool = False
+    quant: Quant | None = None
 
     def array(self, rng: np.random.Generator) -> Array:
         return np.asarray(self.draw(rng, self.shape)).astype(self.dtype.numpy)
@@ -73,6 +74,13 @@ def int8_weights(*shape: int, axis: int | None = 0, scale: float = 0.5) -> Tenso
     )
 
 
+def codes(
+    *shape: int, quant: Quant, dtype: DType = types.INT8, low: int = -128, high: int = 128
+) -> Tensor:
+    """A quantized input: codes uniform in [low, high), with their scale and zero point."""
+    return Tensor(shape, dtype, lambda rng, s: rng.integers(low, high, s), quant=quant)
+
+
 @dataclass(frozen=True)
 class Case:
     """One example: inputs in order (``None``: absent) and the attributes that differ from default.
@@ -80,12 +88,14 @@ class Case:
     Attributes:
         rtol: how far LiteRT may be from the reference, relative to the largest result.
         litert: whether LiteRT runs it at all (it lacks a few operator × type pairs).
+        results: dtype and quantization of each result, where the shape rule cannot tell.
     """
 
     tensors: Sequence[Tensor | None]
     attributes: dict[str, Any] = field(default_factory=dict)
     rtol: float = 1e-5
     litert: bool = True
+    results: Sequence[tuple[DType, Quant]] = ()
 
     @property
     def is_hybrid(self) -> bool:
@@ -102,6 +112,8 @@ class Case:
                 None if tensor is None else _value(graph, f"in{index}", tensor, rng, feeds)
             )
         node = graph.add(operator(**self.attributes), values, "out")
+        for value, (dtype, quant) in zip(node.outputs, self.results, strict=False):
+            value.dtype, value.quant = dtype, quant
         graph.outputs = list(node.outputs)
         signature = Signature(
             "serving_default",
@@ -123,11 +135,17 @@ def _value(
         return Value.constant(name, array, tensor.dtype)
     feeds[name] = array
     shape: Shape = tuple(int(d) for d in array.shape)
-    return graph.add_input(name, tensor.dtype, shape)
+    value = graph.add_input(name, tensor.dtype, shape)
+    value.quant = tensor.quant
+    return value
 
 
 def case(
-    *tensors: Tensor | None, rtol: float = 1e-5, litert: bool = True, **attributes: Any
+    *tensors: Tensor | None,
+    rtol: float = 1e-5,
+    litert: bool = True,
+    results: Sequence[tuple[DType, Quant]] = (),
+    **attributes: Any,
 ) -> Case:
     """Write a case as a call: its tensors in order, its attributes by name."""
-    return Case(tensors, attributes, rtol, litert)
+    return Case(tensors, attributes, rtol, litert, results)

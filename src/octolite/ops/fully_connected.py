@@ -9,7 +9,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, Activation, Array, Operand, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
@@ -26,7 +26,9 @@ class FullyConnected(Operator):
     weights_format: int = attr(0)
     keep_num_dims: bool = attr(False)
     asymmetric_quantize_inputs: bool = attr(False)
+    quantized_bias_type: int = attr(0)
     quant = QuantRule(weights={"weights": 0}, hybrid=True)
+    dtype_versions = {INT8: 4, INT16: 7}
 
     def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:
         shape = rank_of(w, "weights", 2)
@@ -59,7 +61,7 @@ class FullyConnected(Operator):
         self, inputs: Sequence[Operand | None], x: Array, w: Array, bias: Array | None = None
     ) -> Array:
         rows = numerics.quantize_rows(x.reshape(-1, w.shape[1]), self.asymmetric_quantize_inputs)
-        acc = rows.q.astype(np.int32) @ w.T.astype(np.int32)
+        acc = numerics.exact_product(rows.q, w.T)
         sums = w.sum(axis=1, dtype=np.int32)
         scale = weight_quant(inputs, 1).scale
         out = numerics.hybrid_output(acc, rows, scale, sums, bias, self.activation)
@@ -69,21 +71,22 @@ class FullyConnected(Operator):
         x, w = inputs[0], inputs[1]
         if x is None or w is None or x.dtype is not FLOAT32 or w.shape is None or w.data is None:
             return None
-        if self.weights_format != 0 or w.dtype not in (FLOAT32, INT8):
+        hybrid = self.is_hybrid(inputs)
+        if self.weights_format != 0 or not (hybrid or w.dtype is FLOAT32):
             return None
         channels, depth = w.data.shape
         return spec.FullyConnected(
-            depth, channels, self.activation, w.dtype is INT8, self.asymmetric_quantize_inputs
+            depth, channels, self.activation, hybrid, self.asymmetric_quantize_inputs
         )
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
-        w = inputs[1]
+        x, w, bias = (*inputs, None)[:3]
+        needed = [self.dtype_versions.get(x.dtype, 1) if x is not None else 1]
         if self.is_hybrid(inputs):
             per_channel = w is not None and w.quant is not None and w.quant.per_channel
-            return 12 if per_channel else (9 if self.asymmetric_quantize_inputs else 3)
-        if len(inputs) < 3 or inputs[2] is None:
-            return 6
-        return 5 if self.keep_num_dims else 1
+            needed.append(12 if per_channel else 9 if self.asymmetric_quantize_inputs else 3)
+        needed.append(6 if bias is None else 5 if self.keep_num_dims else 1)
+        return max(needed)
 
     cases = (
         case(f32(3, 8), weights(5, 8), weights(5)),
