@@ -27,7 +27,7 @@ class OctoliteError(Exception):
     """Base class: catch this to catch everything that Octolite raises on purpose."""
 
 
-class UsageError(OctoliteError):
+class UsageError(OctoliteError, ValueError):
     """The call or the command line cannot be meant as it stands."""
 
 
@@ -58,7 +58,7 @@ class ConversionError(OctoliteError):
     """The graph cannot be rewritten as asked."""
 
 
-class RuntimeModelError(OctoliteError):
+class RuntimeModelError(OctoliteError, RuntimeError):
     """The model failed while it ran: a bad index, an input of the wrong shape or type."""
 
 

@@ -97,6 +97,8 @@ class Operator:
     stateful: ClassVar[bool] = False
     view: ClassVar[bool] = False
     """The result is the first input's elements, unchanged, in another shape."""
+    shape_only: ClassVar[bool] = False
+    """The result depends on the first input's shape alone (SHAPE, RANK)."""
     custom: ClassVar[bool] = False
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
@@ -238,6 +240,24 @@ class Operator:
             numerics.quantize(r, v.quant, v.dtype.numpy) if v.quant else r
             for r, v in zip(results, outputs, strict=True)
         )
+
+    def fold(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> tuple[Array, ...] | None:
+        """The results, when they follow from what is known of the inputs; otherwise ``None``."""
+        if self.stateful or not inputs:
+            return None
+        if self.shape_only:
+            source = inputs[0]
+            shape = None if source is None else source.shape
+            if source is None or shape is None or None in shape:
+                return None
+            # One element seen everywhere stands for the array: only its extents matter.
+            array = np.broadcast_to(np.zeros((), source.dtype.numpy), [d or 0 for d in shape])
+            return self.run([array], inputs, outputs)
+        if any(v is not None and v.data is None for v in inputs):
+            return None
+        return self.run([None if v is None else v.data for v in inputs], inputs, outputs)
 
 
 Self = TypeVar("Self", bound=Operator)

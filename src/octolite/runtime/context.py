@@ -1,0 +1,204 @@
+"""One run's memory and its bound program: what a plan becomes when it is given an arena."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octolite.errors import RuntimeModelError
+from octolite.ir.graph import Value
+from octolite.ir.types import Array
+from octolite.runtime.arena import allocate
+from octolite.runtime.plan import Plan, Slot, Step, launch_of
+from octolite.runtime.prepare import Unit, naming
+
+if TYPE_CHECKING:
+    from octolite.kernels.select import Launch
+    from octolite.runtime.executor import Executor, Program
+
+
+@dataclass(slots=True)
+class NativeRun:
+    """Consecutive compiled steps: one native call."""
+
+    program: Program
+    owners: list[Unit]
+    """The unit that each native step belongs to."""
+
+
+@dataclass(slots=True)
+class Timing:
+    """What one unit took, run by run."""
+
+    unit: Unit
+    label: str
+    macs: int
+    nanoseconds: list[int] = field(default_factory=list)
+
+
+class Context:
+    """Memory for one plan, and the plan bound to it. Not to be run by two threads at once."""
+
+    def __init__(self, plan: Plan, executor: Executor, threads: int) -> None:
+        self.plan = plan
+        self.executor = executor
+        self.threads = threads
+        self.arena = allocate(plan.arena_bytes)
+        self.arrays: dict[int, Array] = {}
+        for value in plan.graph.values():
+            slot = plan.slots[id(value)]
+            if slot.data is not None:
+                self.arrays[id(value)] = slot.data
+            elif id(value) in plan.offsets:
+                self.arrays[id(value)] = self._view(slot, plan.offsets[id(value)])
+        self.reset_variables()
+        self.schedule = self._bind()
+
+    def _view(self, slot: Slot, offset: int) -> Array:
+        extents, size = slot.extents, slot.nbytes
+        assert extents is not None
+        assert size is not None
+        return self.arena[offset : offset + size].view(slot.dtype.numpy).reshape(extents)
+
+    def reset_variables(self) -> None:
+        """Set all state to zero, as it is before the first run."""
+        for value in self.plan.graph.values():
+            if value.is_variable and id(value) in self.arrays:
+                self.arrays[id(value)].fill(0)
+
+    # -- binding --------------------------------------------------------------------------------
+
+    def _bind(self) -> list[NativeRun | Step]:
+        """Native runs between the steps that Python takes."""
+        schedule: list[NativeRun | Step] = []
+        native: list[Any] = []
+        owners: list[Unit] = []
+
+        def flush() -> None:
+            if native:
+                schedule.append(NativeRun(self.executor.prepare(list(native)), list(owners)))
+                native.clear()
+                owners.clear()
+
+        for step in self.plan.steps:
+            if step.launch is None:
+                if self._moves(step):
+                    flush()
+                    schedule.append(step)
+                continue
+            steps = self._steps(step.unit, step.launch)
+            native.extend(steps)
+            owners.extend([step.unit] * len(steps))
+        flush()
+        return schedule
+
+    def _moves(self, step: Step) -> bool:
+        """Whether a step has anything to do: a view that lies where its source lies has not."""
+        node = step.unit.node
+        if not step.unit.op.view or node.inputs[0] is None:
+            return True
+        offsets = self.plan.offsets
+        source, result = id(node.inputs[0]), id(node.output)
+        return offsets.get(source, -1) != offsets.get(result, -2)
+
+    def _steps(self, unit: Unit, launch: Launch, scratch: Array | None = None) -> list[Any]:
+        source = unit.node.inputs[0]
+        assert source is not None
+        if scratch is None:
+            scratch = self.arena[self.plan.scratch_offset :]
+        return launch.steps(
+            self.arrays[id(source)].ctypes.data,
+            self.arrays[id(unit.node.output)].ctypes.data,
+            scratch.ctypes.data,
+        )
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(self, timings: dict[int, Timing] | None = None) -> None:
+        """Run everything once. Raises what an operator raises, the node named."""
+        for item in self.schedule:
+            if isinstance(item, NativeRun):
+                self._run_native(item, timings)
+                continue
+            start = time.perf_counter_ns()
+            self._run_step(item)
+            if timings is not None:
+                _note(timings, item.unit, "NumPy", 0, time.perf_counter_ns() - start)
+
+    def _run_native(self, item: NativeRun, timings: dict[int, Timing] | None) -> None:
+        if timings is None:
+            self.executor.run(item.program)
+            return
+        spent = np.zeros(len(item.owners), np.int64)
+        self.executor.run(item.program, spent)
+        totals: dict[int, int] = {}
+        for unit, nanoseconds in zip(item.owners, spent.tolist(), strict=True):
+            totals[id(unit)] = totals.get(id(unit), 0) + nanoseconds
+        launches = {id(s.unit): s.launch for s in self.plan.steps}
+        for unit in {id(u): u for u in item.owners}.values():
+            launch = launches[id(unit)]
+            assert unit.kernel is not None
+            assert launch is not None
+            _note(timings, unit, unit.kernel.label, launch.macs, totals[id(unit)])
+
+    def _run_step(self, step: Step) -> None:
+        """A step that Python takes: the reference, or a kernel whose shapes are known only now."""
+        unit = step.unit
+        operands = [self._operand(v) for v in unit.node.inputs]
+        results = [self.plan.slots[id(v)] for v in unit.node.outputs]
+        if unit.kernel is not None:
+            self._run_late(unit, operands)
+            return
+        arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
+        outcome = naming(unit.node, unit.op.run, arrays, operands, results)
+        for value, array in zip(unit.node.outputs, outcome, strict=True):
+            self._store(value, array)
+
+    def _store(self, value: Value, array: Array) -> None:
+        home = self.arrays.get(id(value))
+        if id(value) not in self.plan.offsets or home is None:
+            self.arrays[id(value)] = array
+        elif home.shape != array.shape:
+            raise RuntimeModelError(
+                f"{value.producer} made {value.name!r} of shape {array.shape}, planned as "
+                f"{home.shape}"
+            )
+        else:
+            np.copyto(home, array)
+
+    def _operand(self, value: Value | None) -> Slot | None:
+        if value is None:
+            return None
+        slot, array = self.plan.slots[id(value)], self.arrays.get(id(value))
+        shape = slot.shape if array is None else array.shape
+        return Slot(slot.name, slot.dtype, shape, slot.quant, array)
+
+    def _array(self, value: Value, unit: Unit) -> Array:
+        try:
+            return self.arrays[id(value)]
+        except KeyError:
+            raise RuntimeModelError(
+                f"{unit.node} reads {value.name!r}, which has no value yet"
+            ) from None
+
+    def _run_late(self, unit: Unit, operands: list[Slot | None]) -> None:
+        """Launch a kernel on shapes that were not known when the plan was made."""
+        for value, slot in zip(unit.node.inputs, operands, strict=True):
+            if value is not None and slot is not None:
+                self.plan.slots[id(value)].shape = slot.shape
+        launch = launch_of(self.plan, unit, self.threads)
+        source = unit.node.inputs[0]
+        assert source is not None
+        self.arrays[id(source)] = np.ascontiguousarray(self._array(source, unit))
+        if id(unit.node.output) not in self.plan.offsets:
+            self.arrays[id(unit.node.output)] = np.empty(launch.output_shape, np.float32)
+        scratch = allocate(launch.scratch_bytes)
+        steps = self._steps(unit, launch, scratch)
+        self.executor.run(self.executor.prepare(steps))
+
+
+def _note(timings: dict[int, Timing], unit: Unit, label: str, macs: int, spent: int) -> None:
+    timings.setdefault(id(unit), Timing(unit, label, macs)).nanoseconds.append(spent)

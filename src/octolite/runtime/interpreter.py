@@ -1,0 +1,314 @@
+"""``octolite.Interpreter``: load a ``.tflite`` model and run it, as ``tf.lite.Interpreter`` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from octolite.errors import RuntimeModelError, UsageError, did_you_mean
+from octolite.ir.graph import Signature, Value
+from octolite.ir.types import Array
+from octolite.runtime.context import Context, Timing
+from octolite.runtime.executor import Executor
+from octolite.runtime.plan import make_plan
+from octolite.runtime.prepare import HYBRID_MODES, Hybrid, prepare
+from octolite.tflite.read import read
+
+Details = dict[str, Any]
+
+
+class Interpreter:
+    """Runs a model.
+
+    Args:
+        model_path: the ``.tflite`` file, or
+        model_content: its bytes.
+        num_threads: how many threads to compute with; all processors when ``None``.
+        hybrid: ``"auto"`` lets each layer with int8 weights run in int8 or, with its weights
+            dequantized once, in float, whichever costs less; ``"always"`` and ``"never"`` force.
+
+    Raises:
+        UsageError: arguments that cannot be meant.
+        ModelError: the file is damaged, invalid or uses something unsupported.
+
+    One interpreter must not be run by two threads at once.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        model_content: bytes | None = None,
+        num_threads: int | None = None,
+        hybrid: Hybrid = "auto",
+    ) -> None:
+        if (model_path is None) == (model_content is None):
+            raise UsageError("give either model_path or model_content")
+        if hybrid not in HYBRID_MODES:
+            raise UsageError(f"hybrid is {hybrid!r}. {did_you_mean(str(hybrid), HYBRID_MODES)}")
+        if num_threads is not None and num_threads < 1:
+            raise UsageError(f"num_threads is {num_threads}; it must be at least 1")
+        source = model_content if model_content is not None else model_path
+        assert source is not None
+        self._model = read(source)
+        graph = self._model.main
+        self._values: list[Value] = list(graph.values())
+        self._index = {id(v): i for i, v in enumerate(self._values)}
+        self._threads = num_threads or len(os.sched_getaffinity(0))
+        self._prepared = prepare(graph, hybrid)
+        self._executor = Executor(self._threads)
+        self._shapes: dict[int, tuple[int, ...]] = {
+            id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
+        }
+        self._context: Context | None = None
+
+    # -- shapes and memory ------------------------------------------------------------------------
+
+    def allocate_tensors(self) -> None:
+        """Plan for the inputs' present shapes and set aside the memory.
+
+        Raises :class:`octolite.ShapeError` when the shapes do not fit the model.
+        """
+        if self._context is None:
+            plan = make_plan(self._prepared, self._shapes, self._threads)
+            self._context = Context(plan, self._executor, self._threads)
+
+    def resize_tensor_input(
+        self, input_index: int, tensor_size: Sequence[int], strict: bool = False
+    ) -> None:
+        """Give an input another shape; :meth:`allocate_tensors` must follow.
+
+        With ``strict``, only extents that the model leaves open may change. Raises
+        :class:`octolite.UsageError`.
+        """
+        value = self._value(input_index)
+        shape = tuple(int(d) for d in tensor_size)
+        if id(value) not in self._shapes:
+            raise UsageError(f"tensor {input_index} ({value.name!r}) is not an input of the model")
+        if any(d < 0 for d in shape):
+            raise UsageError(f"input {value.name!r} cannot have the shape {shape}")
+        fixed = value.shape or ()
+        fits = len(fixed) == len(shape) and all(
+            a is None or a == b for a, b in zip(fixed, shape, strict=False)
+        )
+        if strict and not fits:
+            raise UsageError(f"input {value.name!r} is {_signature(value)}, asked for {shape}")
+        if self._shapes[id(value)] != shape:
+            self._shapes[id(value)] = shape
+            self._context = None
+
+    def _ready(self, doing: str) -> Context:
+        if self._context is None:
+            raise UsageError(f"call allocate_tensors() before {doing}")
+        return self._context
+
+    def _value(self, index: int) -> Value:
+        if not 0 <= index < len(self._values):
+            raise UsageError(f"there is no tensor {index}; the model has {len(self._values)}")
+        return self._values[index]
+
+    # -- tensors ----------------------------------------------------------------------------------
+
+    def get_input_details(self) -> list[Details]:
+        """Name, index, shape, dtype and quantization of each input, under TensorFlow Lite's keys."""
+        return [self._details(v) for v in self._model.main.inputs]
+
+    def get_output_details(self) -> list[Details]:
+        """The same for each output."""
+        return [self._details(v) for v in self._model.main.outputs]
+
+    def get_tensor_details(self) -> list[Details]:
+        """The same for every tensor of the model."""
+        return [self._details(v) for v in self._values]
+
+    def _details(self, value: Value) -> Details:
+        shape: tuple[int, ...] = tuple(1 if d is None else d for d in value.shape or ())
+        if id(value) in self._shapes:
+            shape = self._shapes[id(value)]
+        elif self._context is not None:
+            shape = self._context.plan.slots[id(value)].extents or shape
+        quant = value.quant
+        scales = np.zeros(0, np.float32) if quant is None else quant.scale
+        zeros = np.zeros(0, np.int32) if quant is None else quant.zero_point.astype(np.int32)
+        single = scales.size == 1
+        return {
+            "name": value.name,
+            "index": self._index[id(value)],
+            "shape": np.asarray(shape, np.int32),
+            "shape_signature": np.asarray(
+                [-1 if d is None else d for d in value.shape or ()], np.int32
+            ),
+            "dtype": value.dtype.numpy.type,
+            "quantization": (float(scales[0]), int(zeros[0])) if single else (0.0, 0),
+            "quantization_parameters": {
+                "scales": scales,
+                "zero_points": zeros,
+                "quantized_dimension": 0 if quant is None else quant.axis,
+            },
+            "sparsity_parameters": {},
+        }
+
+    def set_tensor(self, tensor_index: int, value: Any) -> None:
+        """Copy ``value`` into a tensor; dtype and shape must match.
+
+        Raises :class:`octolite.UsageError` saying what was expected.
+        """
+        tensor = self._value(tensor_index)
+        array = np.asarray(value)
+        if tensor.dtype.kind != "s" and array.dtype != tensor.dtype.numpy:
+            raise UsageError(
+                f"tensor {tensor.name!r} holds {tensor.dtype} and was given {array.dtype}; "
+                f"convert it with .astype(numpy.{tensor.dtype})"
+            )
+        context = self._ready("set_tensor()")
+        home = context.arrays.get(id(tensor))
+        if home is None or tensor.dtype.kind == "s":
+            context.arrays[id(tensor)] = array
+            return
+        if home.shape != array.shape:
+            raise UsageError(
+                f"tensor {tensor.name!r} has the shape {home.shape} and was given {array.shape}; "
+                "use resize_tensor_input() and allocate_tensors() to change it"
+            )
+        if not home.flags.writeable:
+            raise UsageError(f"tensor {tensor.name!r} is a constant of the model")
+        np.copyto(home, array)
+
+    def get_tensor(self, tensor_index: int) -> Array:
+        """A copy of a tensor: an input, an output, a constant or a variable.
+
+        Raises :class:`octolite.UsageError` for an intermediate tensor, whose memory is reused.
+        """
+        return self._present(tensor_index).copy()
+
+    def tensor(self, tensor_index: int) -> Callable[[], Array]:
+        """A function that gives a view of the tensor's memory, for access without a copy."""
+        self._value(tensor_index)
+        return lambda: self._present(tensor_index)
+
+    def _present(self, index: int) -> Array:
+        value = self._value(index)
+        context = self._ready("reading a tensor")
+        graph = self._model.main
+        lasting = value.is_constant or value.is_variable or graph.is_output(value)
+        if not (lasting or id(value) in self._shapes):
+            raise UsageError(
+                f"tensor {index} ({value.name!r}) is an intermediate result, whose memory is "
+                "reused; make it an output of the model to read it"
+            )
+        array = context.arrays.get(id(value))
+        if array is None:
+            raise UsageError(f"tensor {index} ({value.name!r}) has no value before invoke()")
+        return array
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def invoke(self) -> None:
+        """Run the model on the inputs as they are set.
+
+        Raises :class:`octolite.RuntimeModelError` when the data does not suit an operator.
+        """
+        self._ready("invoke()").run()
+
+    def profile(self, runs: int = 10) -> list[Timing]:
+        """Run ``runs`` times and give each operator's time, in nanoseconds, run by run."""
+        context = self._ready("profile()")
+        timings: dict[int, Timing] = {}
+        for _ in range(runs):
+            context.run(timings)
+        return list(timings.values())
+
+    def reset_all_variables(self) -> None:
+        """Set the model's state to zero."""
+        self._ready("reset_all_variables()").reset_variables()
+
+    # -- signatures -------------------------------------------------------------------------------
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        """Each signature's input and output names, by its key."""
+        return {
+            s.key: {"inputs": list(s.inputs), "outputs": list(s.outputs)}
+            for s in self._model.signatures
+        }
+
+    def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
+        """A callable that takes and gives arrays by name.
+
+        ``signature_key`` may be left out where the model has one signature. Raises
+        :class:`octolite.UsageError`.
+        """
+        signatures = {s.key: s for s in self._model.signatures}
+        if signature_key is None:
+            if len(signatures) != 1:
+                raise UsageError(f"name one of the model's signatures: {sorted(signatures)}")
+            signature_key = next(iter(signatures))
+        if signature_key not in signatures:
+            hint = did_you_mean(signature_key, signatures)
+            raise UsageError(f"the model has no signature {signature_key!r}. {hint}")
+        signature = signatures[signature_key]
+        if signature.graph is not self._model.main:
+            raise UsageError(f"signature {signature_key!r} does not enter the main graph")
+        return SignatureRunner(self, signature)
+
+    def index_of(self, value: Value) -> int:
+        """The index of one of the model's values."""
+        return self._index[id(value)]
+
+
+class SignatureRunner:
+    """Runs a model by the names of one signature; made by ``get_signature_runner``."""
+
+    def __init__(self, interpreter: Interpreter, signature: Signature) -> None:
+        self._interpreter = interpreter
+        self._signature = signature
+
+    def __call__(self, **inputs: Any) -> dict[str, Array]:
+        """Run on ``inputs``, resizing as needed; gives every output by name.
+
+        Raises :class:`octolite.UsageError` when a name is missing or unknown.
+        """
+        expected = self._signature.inputs
+        for name in inputs:
+            if name not in expected:
+                raise UsageError(f"there is no input {name!r}. {did_you_mean(name, expected)}")
+        missing = [name for name in expected if name not in inputs]
+        if missing:
+            raise UsageError(f"inputs {missing} are missing")
+        interpreter = self._interpreter
+        arrays = {n: _as(expected[n], a) for n, a in inputs.items()}
+        for name, array in arrays.items():
+            interpreter.resize_tensor_input(interpreter.index_of(expected[name]), array.shape)
+        interpreter.allocate_tensors()
+        for name, array in arrays.items():
+            interpreter.set_tensor(interpreter.index_of(expected[name]), array)
+        interpreter.invoke()
+        return {
+            name: interpreter.get_tensor(interpreter.index_of(value))
+            for name, value in self._signature.outputs.items()
+        }
+
+    def get_input_details(self) -> Mapping[str, Details]:
+        """The details of each input by the signature's name."""
+        return self._details_of(self._signature.inputs)
+
+    def get_output_details(self) -> Mapping[str, Details]:
+        """The details of each output by the signature's name."""
+        return self._details_of(self._signature.outputs)
+
+    def _details_of(self, values: dict[str, Value]) -> dict[str, Details]:
+        details = self._interpreter.get_tensor_details()
+        return {n: details[self._interpreter.index_of(v)] for n, v in values.items()}
+
+
+def _as(value: Value, given: Any) -> Array:
+    """Python numbers and lists take the input's dtype; arrays must have it already."""
+    return given if isinstance(given, np.ndarray) else np.asarray(given, value.dtype.numpy)
+
+
+def _signature(value: Value) -> tuple[int, ...]:
+    return tuple(-1 if d is None else d for d in value.shape or ())
+
+
+__all__ = ["Interpreter", "RuntimeModelError", "SignatureRunner"]
