@@ -155,6 +155,13 @@ class Operator:
         first = inputs[0] if inputs else None
         return 1 if first is None else self.dtype_versions.get(first.dtype, 1)
 
+    def settle(self: Self, outputs: Sequence[Operand]) -> Self:
+        """The operator as it reads from a file that gives its results the types of ``outputs``.
+
+        For the few that keep a dtype there and not (or not reliably) in their options.
+        """
+        return self
+
     # -- what follows from it -----------------------------------------------------------------
 
     @classmethod
@@ -214,7 +221,7 @@ class Operator:
         """Compute the results from ``arrays``, as the types of ``inputs`` and ``outputs`` ask.
 
         Integer tensors with scales go through the float reference, a code at most away from
-        TFLite's integer arithmetic, unless codes may pass through unchanged. NaN and Inf come
+        TFLite's integer arithmetic, unless all have one scale and codes may pass. NaN and Inf come
         about silently, as in compiled code.
         """
         with np.errstate(all="ignore"):
@@ -228,8 +235,8 @@ class Operator:
     ) -> tuple[Array, ...]:
         if self.is_hybrid(inputs):
             return _as_tuple(self.hybrid(inputs, *arrays))
-        scaled = [v is not None and v.quant is not None for v in (*inputs, *outputs)]
-        if not any(scaled) or self.passes_codes():
+        quants = [v.quant for v in (*inputs, *outputs) if v is not None and v.quant is not None]
+        if not quants or (self.passes_codes() and all(q == quants[0] for q in quants)):
             return _as_tuple(self.reference(*arrays))
         reals = [
             numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a

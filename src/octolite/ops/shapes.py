@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import Dim, Operand, Padding, Shape, TensorType
+from octolite.ir.types import Array, Dim, Operand, Padding, Shape, TensorType
+
+MOST_ELEMENTS = 2**29
+"""Elements that one tensor may have when a shape comes from data: 2 GiB of float32."""
 
 
 def like(x: Operand) -> list[TensorType]:
@@ -81,6 +85,54 @@ def constant_ints(x: Operand | None) -> list[int] | None:
     if x is None or x.data is None:
         return None
     return [int(v) for v in np.asarray(x.data).reshape(-1)]
+
+
+def constant_int(x: Operand | None) -> int | None:
+    """The integer of a constant operand of one element; ``None`` when it is not known yet."""
+    values = constant_ints(x)
+    if values is not None and len(values) != 1:
+        assert x is not None
+        raise ShapeError(f"{x.name!r} should hold one integer and has shape {x.shape}")
+    return None if values is None else values[0]
+
+
+def integer(x: Array) -> int:
+    """The integer in an array of one element. Raises :class:`ShapeError`."""
+    if x.size != 1:
+        raise ShapeError(f"expected one integer, found an array of shape {x.shape}")
+    return int(x.reshape(-1)[0])
+
+
+def integers(x: Array) -> tuple[int, ...]:
+    """The integers in an array, flat."""
+    return tuple(int(v) for v in x.reshape(-1))
+
+
+def length(x: Operand) -> Dim:
+    """How many elements a vector has (a scalar counts as one), where that is known."""
+    return None if x.shape is None else product(x.shape)
+
+
+def unknown(rank: Dim) -> Shape | None:
+    """A shape of ``rank`` unknown extents; of unknown rank if that is ``None``."""
+    return None if rank is None else (None,) * rank
+
+
+def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """``axes`` counted from the front, each once, in order; none for a scalar."""
+    return tuple(sorted({axis_of(a, rank) for a in axes})) if rank else ()
+
+
+def sized(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape that data asks for, checked before anything is allocated.
+
+    Raises :class:`ShapeError` for a negative extent or more than :data:`MOST_ELEMENTS`.
+    """
+    if any(d < 0 for d in shape):
+        raise ShapeError(f"shape {list(shape)} has a negative extent")
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise ShapeError(f"shape {list(shape)} asks for more than {MOST_ELEMENTS:,} elements")
+    return tuple(shape)
 
 
 def rank_of(x: Operand, name: str, *ranks: int) -> Shape | None:
