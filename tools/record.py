@@ -26,7 +26,7 @@ from recording import (
     networks,
     networks_keras,
 )
-from recording.case import CASES, Case
+from recording.case import CASES, Case, Input
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "data" / "graphs"
 QUANTIZED_FROM = 1024  # elements; TensorFlow leaves smaller weights alone
@@ -68,18 +68,16 @@ def record(case: Case, folder: Path) -> dict[str, Any]:
     )
     return {
         "note": case.note,
-        "inputs": [
-            {
-                "name": name,
-                "shape": [-1 if n is None else n for n in spec.shape],
-                "dtype": spec.dtype,
-            }
-            for name, spec in case.inputs.items()
-        ],
+        "inputs": [describe(name, spec) for name, spec in case.inputs.items()],
         "outputs": frozen.outputs,
         "ops": dict(sorted(count_ops(frozen.graph_def).items())),
         "tensorflow": record_conversion(case, frozen, feeds, expected, folder),
     }
+
+
+def describe(name: str, spec: Input) -> dict[str, Any]:
+    shape = None if spec.unranked else [-1 if size is None else size for size in spec.shape]
+    return {"name": name, "shape": shape, "dtype": spec.dtype}
 
 
 def record_conversion(

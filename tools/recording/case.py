@@ -14,18 +14,23 @@ CASES: dict[str, Case] = {}
 
 @dataclass(frozen=True)
 class Input:
-    """A placeholder and how to draw the array fed to it.
+    """A placeholder and how to draw the array fed to it; `unknown` fills unknown sizes but batch.
 
-    An unknown batch is fed 2, any other unknown size `unknown`.
+    With `unranked`, the placeholder does not even say its rank.
     """
 
     shape: tuple[int | None, ...]
     dtype: str
     draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     unknown: int = 7
+    unranked: bool = False
 
-    def feed(self, rng: np.random.Generator) -> np.ndarray:
-        fill = [2, *[self.unknown] * len(self.shape)]
+    @property
+    def declared(self) -> tuple[int | None, ...] | None:
+        return None if self.unranked else self.shape
+
+    def feed(self, rng: np.random.Generator, batch: int) -> np.ndarray:
+        fill = [batch, *[self.unknown] * len(self.shape)]
         shape = tuple(
             default if size is None else size
             for size, default in zip(self.shape, fill, strict=False)
@@ -33,8 +38,14 @@ class Input:
         return np.asarray(self.draw(rng, shape)).astype(self.dtype)
 
 
-def normal(*shape: int | None, unknown: int = 7) -> Input:
-    return Input(shape, "float32", lambda rng, s: rng.standard_normal(s), unknown)
+def _on_grid(values: np.ndarray) -> np.ndarray:
+    return np.round(values * 16) / 16  # compresses well
+
+
+def normal(*shape: int | None, unknown: int = 7, unranked: bool = False) -> Input:
+    return Input(
+        shape, "float32", lambda rng, s: _on_grid(rng.standard_normal(s)), unknown, unranked
+    )
 
 
 def uniform(low: float, high: float, *shape: int | None) -> Input:
@@ -63,11 +74,12 @@ class Case:
     inputs: dict[str, Input]
     style: str
     text: bool
+    batch: int
     note: str
 
     def feeds(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
-        return {name: spec.feed(rng) for name, spec in self.inputs.items()}
+        return {name: spec.feed(rng, self.batch) for name, spec in self.inputs.items()}
 
     @property
     def seed(self) -> int:
@@ -75,13 +87,13 @@ class Case:
 
 
 def _declare(style: str) -> Callable[..., Any]:
-    def decorator(text: bool = False, **inputs: Input) -> Callable[..., Any]:
+    def decorator(text: bool = False, batch: int = 2, **inputs: Input) -> Callable[..., Any]:
         def register(build: Callable[..., Any]) -> Callable[..., Any]:
             name = build.__name__
             if name in CASES:
                 raise ValueError(f"two graphs are called {name}")
             note = " ".join((build.__doc__ or "").split())
-            CASES[name] = Case(name, build, inputs, style, text, note)
+            CASES[name] = Case(name, build, inputs, style, text, batch, note)
             return build
 
         return register

@@ -194,6 +194,25 @@ def matmul(x):
     return tf.nn.relu(dense(x, 32, name="dense"))
 
 
+@graph(batch=8, x=normal(None, 192))
+def matmul_large(x):
+    """49,152 weights and 16,384."""
+    return dense(tf.nn.relu(dense(x, 256, name="one")), 64, name="two")
+
+
+@graph(x=normal(None, 9, 9, 48))
+def conv2d_large(x):
+    """27,648 weights."""
+    return tf.nn.relu(conv(x, 64, name="conv"))
+
+
+@graph(x=normal(None, 16, 16, 4, unranked=True))
+def unranked_placeholder(x):
+    """A placeholder of unknown rank, as old exports have: the caller must give its shape."""
+    y = tf.nn.conv2d(x, array(3, 3, 4, 32), 1, "SAME", name="conv")
+    return tf.nn.relu(tf.nn.bias_add(y, array(32, scale=0.1)))
+
+
 @graph(x=normal(4, 48), t=normal(48, 4))
 def matmul_transposed(x, t):
     """Every transposition, of a constant and of an activation."""

@@ -54,7 +54,7 @@ def _freeze_session(case: Case) -> Frozen:
     with tf.Graph().as_default() as tf_graph:
         tf1.set_random_seed(case.seed % 2**31)
         placeholders = {
-            name: tf1.placeholder(spec.dtype, spec.shape, name=name)
+            name: tf1.placeholder(spec.dtype, spec.declared, name=name)
             for name, spec in case.inputs.items()
         }
         outputs = [short_name(tensor) for tensor in _named(case.build(**placeholders))]

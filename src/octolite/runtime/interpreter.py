@@ -1,4 +1,4 @@
-"""``octolite.Interpreter``: load a ``.tflite`` model and run it, as ``tf.lite.Interpreter`` does."""
+"""``octolite.Interpreter``: load and run a ``.tflite`` model, as ``tf.lite.Interpreter`` does."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Interpreter:
     # -- tensors ----------------------------------------------------------------------------------
 
     def get_input_details(self) -> list[Details]:
-        """Name, index, shape, dtype and quantization of each input, under TensorFlow Lite's keys."""
+        """Name, index, shape, dtype and quantization of each input, by TensorFlow Lite's keys."""
         return [self._details(v) for v in self._model.main.inputs]
 
     def get_output_details(self) -> list[Details]:

@@ -47,17 +47,17 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
 
     Raises what an operator raises for constants that do not fit it, with the node named.
     """
-    prepared = Prepared(
-        graph, known={id(v): v.data for v in graph.constants() if v.data is not None}
-    )
+    known = {id(v): v.data for v in graph.constants() if v.data is not None}
+    prepared = Prepared(graph, known=known)
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
-        inputs = [v for v in node.inputs if v is not None]
-        if not op.stateful and inputs and all(id(v) in prepared.known for v in inputs):
-            _evaluate(prepared, node, op)
+        operands = [None if v is None else Known(v, known.get(id(v))) for v in node.inputs]
+        results = naming(node, op.fold, operands, node.outputs)
+        if results is None:
+            prepared.units.append(_unit(prepared, node, op, operands, hybrid))
         else:
-            prepared.units.append(_unit(prepared, node, op, hybrid))
+            known.update(zip(map(id, node.outputs), results, strict=True))
     return prepared
 
 

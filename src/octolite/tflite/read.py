@@ -200,7 +200,7 @@ class _Reader:
             None if i == -1 else _pick(values, i, where) for i in _indices(table.InputsAsNumpy())
         ]
         outputs = [_pick(values, i, where) for i in _indices(table.OutputsAsNumpy())]
-        op = cls(**self._attributes(cls, table, where, graphs))
+        op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
         op.check_arity(len(inputs))
         for value in outputs:
             if value.producer is not None:
