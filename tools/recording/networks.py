@@ -18,7 +18,7 @@ from .weights import (
 )
 
 
-@graph(batch=8, text=True, input=normal(None, 28, 28, 1))
+@graph(batch=8, input=normal(None, 28, 28, 1))
 def lenet(input):  # the usual name of the placeholder
     """Convolutions, max pooling, flatten, dense layers, dropout whose keep_prob defaults to 1."""
     keep_prob = tf1.placeholder_with_default(np.float32(1), [], name="keep_prob")
@@ -117,7 +117,7 @@ def _atrous_separable(y, filters, rate, name):
         return tf.nn.relu(batch_norm(conv(y, filters, 1, name="pw", bias=False), name="pw_bn"))
 
 
-@graph(batch=8, input=normal(None, 33, 33, 3))
+@graph(batch=3, input=normal(None, 33, 33, 3))
 def deeplab_like(input):
     """Atrous spatial pyramid: SpaceToBatchND dilation, image pooling, align_corners resizes."""
     y = tf.nn.relu6(batch_norm(conv(input, 16, 3, 2, name="conv0", bias=False), name="bn0"))

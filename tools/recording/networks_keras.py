@@ -6,7 +6,7 @@ import tensorflow as tf
 from .case import integers, keras_model, normal
 
 layers = tf.keras.layers
-SPREAD = tf.keras.initializers.RandomNormal(stddev=0.3)  # classes that differ
+SPREAD = tf.keras.initializers.RandomNormal(stddev=0.3, seed=1)  # classes that differ
 
 
 def settle(model):
