@@ -1,0 +1,66 @@
+"""Frozen TensorFlow graphs: a ``GraphDef``, binary or text → :class:`octolite.ir.Model`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from octolite.frontends.graphdef import array, math, nn, quant  # noqa: F401  (register handlers)
+from octolite.frontends.graphdef.arrays import Arrays, Dims
+from octolite.frontends.graphdef.engine import HANDLERS, Importer, Progress, tf
+from octolite.frontends.graphdef.reader import read
+from octolite.frontends.graphdef.source import Source
+from octolite.ir.graph import Model, Signature
+
+__all__ = ["HANDLERS", "convert", "load", "tf"]
+
+
+def load(
+    source: str | os.PathLike[str] | bytes,
+    input_arrays: Sequence[str] | None = None,
+    output_arrays: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Dims] | None = None,
+    on_progress: Progress | None = None,
+) -> Model:
+    """Read a frozen graph.
+
+    Args:
+        source: a file's path, or its contents.
+        input_arrays: names ``node`` or ``node:0``; the Placeholders when not given. A node in
+            the middle cuts the graph there.
+        output_arrays: likewise; the nodes that nothing consumes when not given.
+        input_shapes: name → extents, ``-1`` or ``None`` for one that stays unknown.
+        on_progress: called as ``(what, done, total)``.
+
+    Returns:
+        A model of one graph of TFLite operators, with the signature ``serving_default``. Values
+        have the names of TensorFlow's nodes.
+
+    Raises:
+        UsageError: a name or shape that does not fit the graph.
+        FormatError, InvalidGraphError: a file that is no GraphDef, or a broken one.
+        UnsupportedError: all that cannot be converted, at once, with the nodes' names.
+    """
+    if on_progress is not None:
+        on_progress("reading", 0, 1)
+    return convert(read(source), input_arrays, output_arrays, input_shapes, on_progress)
+
+
+def convert(
+    graph: Any,
+    input_arrays: Sequence[str] | None = None,
+    output_arrays: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Dims] | None = None,
+    on_progress: Progress | None = None,
+) -> Model:
+    """The same for a ``GraphDef`` message (see :mod:`octolite.frontends.proto`)."""
+    source = Source(graph)
+    arrays = Arrays.choose(source, input_arrays, output_arrays)
+    importer = Importer(source)
+    inputs = arrays.add_inputs(importer, input_shapes or {})
+    order = source.order(arrays.outputs.values(), set(arrays.inputs.values()))
+    importer.run(order, on_progress)
+    outputs = arrays.find_outputs(importer)
+    importer.graph.prune()
+    return Model([importer.graph], [Signature("serving_default", inputs, outputs, importer.graph)])

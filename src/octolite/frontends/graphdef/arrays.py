@@ -1,0 +1,138 @@
+"""Which results of the TensorFlow graph are the model's inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from octolite.errors import InvalidGraphError, UsageError, did_you_mean
+from octolite.frontends.graphdef.engine import Importer
+from octolite.frontends.graphdef.source import Ref, Source, TfNode
+from octolite.ir.graph import Value
+from octolite.ir.types import DType, Shape
+
+Dims = Sequence[int | None]
+
+_DTYPE_ATTRIBUTES = ("dtype", "DstT", "out_type", "output_type", "T", "type")
+OLD_PRODUCER = 24
+"""Graphs of versions before this one wrote an unknown shape as that of a scalar."""
+
+
+@dataclass
+class Arrays:
+    """The model's arguments and results: the name that the caller gives it → where it is."""
+
+    inputs: dict[str, Ref]
+    outputs: dict[str, Ref]
+
+    @classmethod
+    def choose(
+        cls, source: Source, inputs: Sequence[str] | None, outputs: Sequence[str] | None
+    ) -> Arrays:
+        """Those that are named, or the defaults. Raises :class:`UsageError` for a wrong name."""
+        if inputs is None:
+            feeds = {str(r): r for r in source.placeholders()}
+        else:
+            feeds = _named(source, inputs, "input")
+        if outputs is None:
+            results = {str(r): r for r in source.sinks(feeds.values())}
+        else:
+            results = _named(source, outputs, "output")
+        if not results:
+            raise UsageError(
+                "every node of the graph is consumed by another, so its outputs must be named"
+            )
+        needed = source.order(results.values(), set(feeds.values()))
+        if inputs is None:
+            used = {r for n in needed for r in n.inputs} | {
+                source.resolve(r) for r in results.values()
+            }
+            feeds = {name: ref for name, ref in feeds.items() if ref in used}
+        else:
+            _check_fed(needed, feeds)
+        return cls(feeds, results)
+
+    def add_inputs(self, importer: Importer, shapes: Mapping[str, Dims]) -> dict[str, Value]:
+        """The graph's inputs, by the caller's names. Raises :class:`UsageError`."""
+        wanted = {str(Ref.parse(name)): dims for name, dims in shapes.items()}
+        for name in set(wanted) - {str(r) for r in self.inputs.values()}:
+            hint = did_you_mean(name, self.inputs)
+            raise UsageError(f"a shape is given for {name!r}, which is no input array. {hint}")
+        result = {}
+        for name, ref in self.inputs.items():
+            node = importer.source.nodes[ref.name]
+            shape = _shape(node, ref, wanted.get(str(ref)), importer.source.producer)
+            value = importer.graph.add_input(str(ref), _dtype(node), shape)
+            importer.values[ref] = result[name] = value
+        importer.names.update(v.name for v in result.values())
+        return result
+
+    def find_outputs(self, importer: Importer) -> dict[str, Value]:
+        """The graph's outputs, by the caller's names, each called as TensorFlow does."""
+        result: dict[str, Value] = {}
+        for name, ref in self.outputs.items():
+            found = importer.values.get(importer.source.resolve(ref))
+            if found is None:
+                raise InvalidGraphError(f"the output {str(ref)!r} is a result that its node lacks")
+            fresh = found.producer is not None and not any(found is v for v in result.values())
+            if fresh and not any(str(r) == found.name for r in self.outputs.values()):
+                found.name = str(ref)
+            result[name] = found
+        importer.graph.outputs = list(result.values())
+        return result
+
+
+def _named(source: Source, names: Sequence[str], what: str) -> dict[str, Ref]:
+    if isinstance(names, str):
+        raise UsageError(f"{what} arrays are a list of names, not the text {names!r}")
+    found: dict[str, Ref] = {}
+    for name in names:
+        ref = Ref.parse(name)
+        if ref.name not in source.nodes:
+            hint = did_you_mean(ref.name, source.nodes)
+            raise UsageError(f"the graph has no node {name!r} to be an {what} array. {hint}")
+        if ref in found.values():
+            raise UsageError(f"{name!r} is named twice among the {what} arrays")
+        found[str(ref)] = ref
+    if not found and what == "output":
+        raise UsageError("the list of output arrays is empty")
+    return found
+
+
+def _check_fed(needed: Sequence[TfNode], feeds: Mapping[str, Ref]) -> None:
+    missing = [n.name for n in needed if n.op_type == "Placeholder"]
+    if missing:
+        given = ", ".join(map(repr, feeds)) or "none"
+        raise UsageError(
+            f"the outputs need the placeholder {missing[0]!r}, which is not among the input "
+            f"arrays ({given}): add it, or name outputs that do not need it"
+        )
+
+
+def _dtype(node: TfNode) -> DType:
+    for name in _DTYPE_ATTRIBUTES:
+        if node.has(name):
+            return node.dtype(name)
+    raise UsageError(f"{node!r} does not say the dtype of its result, so it cannot be an input")
+
+
+def _shape(node: TfNode, ref: Ref, given: Dims | None, producer: int) -> Shape:
+    """The input's extents: what the graph says, made more precise by what the caller says."""
+    known = node.shape("shape") if node.op_type.startswith("Placeholder") else None
+    if known == () and 0 < producer < OLD_PRODUCER:
+        known = None
+    if given is None:
+        if known is None:
+            raise UsageError(f"the shape of input {str(ref)!r} is unknown: give its input shape")
+        return known
+    shape = tuple(None if d is None or d == -1 else int(d) for d in given)
+    if any(d is not None and d < 0 for d in shape):
+        raise UsageError(f"the shape {list(given)} of {str(ref)!r} has a negative extent")
+    if known is None:
+        return shape
+    fits = len(known) == len(shape) and all(
+        k is None or s is None or k == s for k, s in zip(known, shape, strict=True)
+    )
+    if not fits:
+        raise UsageError(f"input {str(ref)!r} has shape {known}, which {shape} contradicts")
+    return tuple(k if s is None else s for k, s in zip(known, shape, strict=True))

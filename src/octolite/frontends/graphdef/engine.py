@@ -1,0 +1,279 @@
+"""The importer's engine: walks a TensorFlow graph in order and lets handlers build the model.
+
+A handler is a function registered by ``@tf("Conv2D")``. It gets a :class:`Site` (the node's
+attributes, and the means to add operators) and the node's inputs as values, and returns the
+node's results. Nothing else is needed to support a TensorFlow operator.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
+from octolite.frontends.graphdef.source import Attributes, Ref, Source, TfNode
+from octolite.ir.graph import Graph, Value
+from octolite.ir.types import INT32, INT64, Array, DType
+from octolite.ops import operator_class
+
+Handler = Callable[..., Any]
+Progress = Callable[[str, int, int], None]
+Known = Value | float | Sequence[int] | Array
+"""What an operator may be given: a value, or something that becomes a constant."""
+
+FOLD_LIMIT = 1 << 30
+"""Bytes that operators evaluated while a model is imported may produce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A handler and how many inputs it takes (``most`` is ``None``: any number)."""
+
+    handler: Handler
+    least: int
+    most: int | None
+
+
+HANDLERS: dict[str, Entry] = {}
+"""TensorFlow operator → its handler."""
+
+
+def tf(*names: str) -> Callable[[Handler], Handler]:
+    """Register a handler ``(site, *inputs) -> value or values`` for TensorFlow's operators."""
+
+    def register(handler: Handler) -> Handler:
+        parameters = list(inspect.signature(handler).parameters.values())[1:]
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        fixed = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        least = sum(p.default is p.empty for p in fixed)
+        for name in names:
+            if name in HANDLERS:
+                raise TypeError(f"TensorFlow operator {name} has two handlers")
+            HANDLERS[name] = Entry(handler, least, None if variadic else len(fixed))
+        return handler
+
+    return register
+
+
+@dataclass
+class Importer:
+    """One import under way: what each TensorFlow result has become."""
+
+    source: Source
+    graph: Graph = field(default_factory=Graph)
+    values: dict[Ref, Value | None] = field(default_factory=dict)  # None: could not be imported
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    views: dict[tuple[int, Any], Value] = field(default_factory=dict)
+    folded: int = 0
+
+    def run(self, order: Sequence[TfNode], on_progress: Progress | None = None) -> None:
+        """Import the nodes of ``order``. Raises :class:`UnsupportedError` for all that fail."""
+        self.names.update(n.name for n in order)
+        for done, node in enumerate(order, 1):
+            try:
+                self._import(node)
+            except UnsupportedError as error:
+                self._note(node, str(error))
+            if on_progress is not None:
+                on_progress("importing", done, len(order))
+        if self.problems:
+            lines = [f"  - {what}: {_some(names)}" for what, names in self.problems.items()]
+            raise UnsupportedError("the graph holds what cannot be converted:\n" + "\n".join(lines))
+
+    def _note(self, node: TfNode, what: str) -> None:
+        self.problems.setdefault(what, []).append(node.name)
+        self.values[Ref(node.name)] = None
+
+    def _import(self, node: TfNode) -> None:
+        entry = HANDLERS.get(node.op_type)
+        if entry is None:
+            raise UnsupportedError(f"TensorFlow operator {node.op_type} is not supported")
+        count = len(node.inputs)
+        if count < entry.least or (entry.most is not None and count > entry.most):
+            raise InvalidGraphError(f"{node!r} has {count} inputs, expected {entry.least}")
+        inputs = [self._input(node, ref) for ref in node.inputs]
+        if None in inputs:
+            self.values[Ref(node.name)] = None
+            return
+        site = Site(self, node)
+        try:
+            results = entry.handler(site, *inputs)
+        except UnsupportedError:
+            raise
+        except (OctoliteError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            reads = ", ".join(map(repr, inputs))
+            raise InvalidGraphError(f"{node!r} reading ({reads}): {error}") from error
+        results = (results,) if isinstance(results, Value) else results
+        for index, value in enumerate(results):
+            self.values[Ref(node.name, index)] = value
+            site.claim(value, str(Ref(node.name, index)))
+
+    def _input(self, node: TfNode, ref: Ref) -> Value | None:
+        if ref in self.values:
+            return self.values[ref]
+        if self.values.get(Ref(ref.name), self) in (None, self):
+            return None  # its node could not be imported, or is part of a loop
+        raise InvalidGraphError(f"{node!r} reads {str(ref)!r}, a result that is not available")
+
+    def unique(self, base: str) -> str:
+        name, number = base, 0
+        while name in self.names:
+            number += 1
+            name = f"{base}_{number}"
+        self.names.add(name)
+        return name
+
+
+class Site(Attributes):
+    """Where a handler works: the TensorFlow node's attributes and the graph that is built."""
+
+    def __init__(self, importer: Importer, node: TfNode) -> None:
+        super().__init__(node.name, node.op_type, node.attr, node.scope)
+        self._importer = importer
+        self._created: list[Value] = []
+
+    # -- building -----------------------------------------------------------------------------
+
+    def op(self, operator: str, *inputs: Known | None, **attributes: Any) -> Value:
+        """Add the TFLite operator of that name; its first result.
+
+        A number or an array among the inputs becomes a constant: a number of the first
+        value's dtype, a list of integers int32.
+        """
+        return self.ops(operator, *inputs, **attributes)[0]
+
+    def ops(self, operator: str, *inputs: Known | None, **attributes: Any) -> tuple[Value, ...]:
+        """The same, with all results."""
+        op = operator_class(operator)(**attributes)
+        like = next((v for v in inputs if isinstance(v, Value)), None)
+        values = [None if v is None else self.known(v, like) for v in inputs]
+        op.check_arity(len(values))
+        name = self._importer.unique(f"{self.name}/{operator.lower()}")
+        outputs = [
+            Value(name if i == 0 else f"{name}:{i}", t.dtype, t.shape)
+            for i, t in enumerate(op.infer(*values))
+        ]
+        results = self._fold(op, values, outputs)
+        if results is None:
+            self._importer.graph.add(op, values, name, outputs=outputs)
+            results = tuple(outputs)
+        self._created += results
+        return results
+
+    def known(self, x: Known, like: Value | None = None) -> Value:
+        """``x`` as a value."""
+        if isinstance(x, Value):
+            return x
+        if isinstance(x, int | float):
+            array = np.asarray(x, like.dtype.numpy if like is not None else np.float32)
+        else:
+            array = x if isinstance(x, np.ndarray) else np.asarray(x, np.int32)
+        return self.constant(array)
+
+    def constant(self, array: Array, dtype: DType | None = None) -> Value:
+        value = Value.constant(self._importer.unique(f"{self.name}/const"), array, dtype)
+        self._created.append(value)
+        return value
+
+    def _fold(
+        self, op: Any, values: Sequence[Value | None], outputs: Sequence[Value]
+    ) -> tuple[Value, ...] | None:
+        """The results as constants, when they are known and not too large."""
+        size = 0
+        for out in outputs:
+            extents = [d for d in out.shape or () if d is not None]
+            size += out.dtype.numpy.itemsize * int(np.prod(extents, dtype=object))
+        if self._importer.folded + size > FOLD_LIMIT:
+            return None
+        try:
+            arrays = op.fold(values, outputs)
+        except UnsupportedError:
+            return None
+        if arrays is None:
+            return None
+        self._importer.folded += size
+        return tuple(
+            Value.constant(v.name, np.asarray(a), v.dtype)
+            for v, a in zip(outputs, arrays, strict=True)
+        )
+
+    def claim(self, value: Value, name: str) -> None:
+        """Call ``value`` by the TensorFlow result's name, if it was made here."""
+        if any(v is value for v in self._created):
+            self._created = [v for v in self._created if v is not value]
+            value.name = name
+            if value.producer is not None and value.producer.output is value:
+                value.producer.name = name
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def rank(self, x: Value) -> int:
+        """The rank of ``x``. Raises :class:`UnsupportedError` when it is unknown."""
+        if x.shape is None:
+            raise UnsupportedError(f"{self.op_type} needs to know the rank of its input")
+        return len(x.shape)
+
+    def array(self, x: Value, what: str) -> Array:
+        """The data of a constant. Raises :class:`UnsupportedError` when ``x`` is none."""
+        if x.data is None:
+            raise UnsupportedError(f"{self.op_type} needs {what} to be constant")
+        return x.data
+
+    def int_list(self, x: Value, what: str) -> list[int]:
+        """The integers of a constant, flat."""
+        return [int(i) for i in self.array(x, what).reshape(-1)]
+
+    def axis(self, x: Value, what: str = "its axis") -> int:
+        """The one integer of a constant."""
+        return int(self.array(x, what).reshape(()))
+
+    # -- what many handlers do ----------------------------------------------------------------
+
+    def transpose(self, x: Value, perm: Sequence[int]) -> Value:
+        """``x`` with its axes in another order; a constant is rearranged at once."""
+        if list(perm) == sorted(perm):
+            return x
+        if x.data is None:
+            return self.op("TRANSPOSE", x, perm)
+        return self._view(x, ("T", *perm), lambda a: np.ascontiguousarray(a.transpose(perm)))
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """``x`` in another shape (one extent may be -1); a constant is reshaped at once."""
+        if x.data is None:
+            return self.op("RESHAPE", x, shape, new_shape=tuple(shape))
+        return self._view(x, ("R", *shape), lambda a: a.reshape(shape))
+
+    def _view(self, x: Value, key: Any, change: Callable[[Array], Array]) -> Value:
+        """A constant in another form: made once, however many nodes ask for it."""
+        views = self._importer.views
+        if (id(x), key) not in views:
+            assert x.data is not None
+            value = self.constant(change(x.data))
+            value.range = x.range
+            views[id(x), key] = value
+        return views[id(x), key]
+
+    def int32(self, x: Value) -> Value:
+        """``x`` as int32, which is what most of TFLite's shape and axis inputs are."""
+        if x.dtype is not INT64:
+            return x
+        if x.data is None:
+            return self.cast(x, INT32)
+        clipped = np.clip(x.data, -(2**31), 2**31 - 1)
+        return self.constant(clipped.astype(np.int32))
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        if x.dtype is dtype:
+            return x
+        return self.op("CAST", x, in_data_type=x.dtype, out_data_type=dtype)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"node{'s' if len(names) > 1 else ''} {shown}{more}"

@@ -1,0 +1,1 @@
+"""FakeQuant: ranges of values, without an operator."""
