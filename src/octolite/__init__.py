@@ -1,0 +1,75 @@
+"""Octolite: 8-bit TensorFlow models on ordinary CPUs.
+
+::
+
+    content = octolite.convert("model.pb")            # bytes of a .tflite file, weights in int8
+    interpreter = octolite.Interpreter(model_content=content)
+
+What is named here is the public interface; it is loaded when it is first used, so that
+converting never loads the compiler and running never loads the converter.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from octolite.errors import (
+    ConversionError,
+    FormatError,
+    InvalidGraphError,
+    KernelError,
+    ModelError,
+    OctoliteError,
+    RuntimeModelError,
+    ShapeError,
+    UnsupportedError,
+    UsageError,
+)
+from octolite.version import __version__
+
+if TYPE_CHECKING:
+    from octolite.api import Conversion, convert, convert_model
+    from octolite.quantize import Ledger, Recipe
+    from octolite.runtime.interpreter import Interpreter, SignatureRunner
+
+_LAZY = {
+    "Conversion": "octolite.api",
+    "convert": "octolite.api",
+    "convert_model": "octolite.api",
+    "Interpreter": "octolite.runtime.interpreter",
+    "SignatureRunner": "octolite.runtime.interpreter",
+    "Ledger": "octolite.quantize",
+    "Recipe": "octolite.quantize",
+}
+
+__all__ = [
+    "Conversion",
+    "ConversionError",
+    "FormatError",
+    "Interpreter",
+    "InvalidGraphError",
+    "KernelError",
+    "Ledger",
+    "ModelError",
+    "OctoliteError",
+    "Recipe",
+    "RuntimeModelError",
+    "ShapeError",
+    "SignatureRunner",
+    "UnsupportedError",
+    "UsageError",
+    "__version__",
+    "convert",
+    "convert_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'octolite' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -252,6 +252,11 @@ class Interpreter:
             raise UsageError(f"signature {signature_key!r} does not enter the main graph")
         return SignatureRunner(self, signature)
 
+    @property
+    def num_threads(self) -> int:
+        """How many threads compute."""
+        return self._threads
+
     def index_of(self, value: Value) -> int:
         """The index of one of the model's values."""
         return self._index[id(value)]

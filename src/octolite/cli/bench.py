@@ -1,0 +1,116 @@
+"""``octolite bench``: how long a model takes, and where the time goes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from octolite.cli import console
+from octolite.cli.console import fails_clearly
+from octolite.cli.feeds import load_feeds, random_feeds, set_inputs
+
+if TYPE_CHECKING:
+    from octolite.runtime.context import Timing
+    from octolite.runtime.interpreter import Interpreter
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.option("--threads", type=click.IntRange(1), help="Threads. [default: all processors]")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs.")
+@click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Runs before.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="Real input data.")
+@click.option(
+    "--hybrid",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Which layers with int8 weights compute in int8.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@fails_clearly
+def command(
+    model: str,
+    threads: int | None,
+    runs: int,
+    warmup: int,
+    inputs: tuple[str, ...],
+    hybrid: str,
+    as_json: bool,
+) -> None:
+    """Time MODEL, a .tflite file: median and spread, then a profile by operator."""
+    from octolite.runtime.interpreter import Interpreter
+
+    interpreter = Interpreter(model, num_threads=threads, hybrid=hybrid)  # type: ignore[arg-type]
+    feeds = load_feeds(inputs, interpreter) if inputs else random_feeds(interpreter)
+    set_inputs(interpreter, feeds)
+    with console.progress(not as_json) as tell:
+        spent = measure(interpreter, runs, warmup, tell)
+    facts = {"model": model, "threads": interpreter.num_threads, "hybrid": hybrid}
+    facts |= spread(spent)
+    rows = [_row(t) for t in interpreter.profile(min(runs, 20))]
+    if as_json:
+        console.print_json(facts | {"operators": rows})
+    else:
+        _show(facts, rows)
+
+
+def measure(interpreter: Interpreter, runs: int, warmup: int, tell: Any) -> list[float]:
+    """Milliseconds of each of ``runs`` invocations, after ``warmup`` that are not counted."""
+    spent = []
+    for done in range(warmup + runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        spent.append((time.perf_counter() - start) * 1e3)
+        tell("Running", done + 1, warmup + runs)
+    return spent[warmup:]
+
+
+def spread(milliseconds: list[float]) -> dict[str, Any]:
+    """Median, extremes and quartiles."""
+    quartiles = np.percentile(milliseconds, [0, 25, 50, 75, 100])
+    names = ("min_ms", "p25_ms", "median_ms", "p75_ms", "max_ms")
+    values = [round(float(q), 4) for q in quartiles]
+    return {"runs": len(milliseconds)} | dict(zip(names, values, strict=True))
+
+
+def _row(timing: Timing) -> dict[str, Any]:
+    median = float(np.median(timing.nanoseconds))
+    return {
+        "node": timing.unit.node.name,
+        "operator": timing.unit.op.name,
+        "kernel": timing.label,
+        "choice": timing.unit.choice,
+        "median_us": round(median / 1e3, 2),
+        "gmac_per_s": round(timing.macs / median, 2) if median and timing.macs else None,
+    }
+
+
+def _show(facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    click.echo(
+        f"{facts['model']}: median {facts['median_ms']:.3f} ms, "
+        f"{facts['p25_ms']:.3f} to {facts['p75_ms']:.3f} in half of {facts['runs']} runs, "
+        f"{facts['min_ms']:.3f} to {facts['max_ms']:.3f} in all; {facts['threads']} threads"
+    )
+    total = sum(r["median_us"] for r in rows) or 1.0
+    profile = console.table(
+        "By operator, slowest first",
+        "operator",
+        "node",
+        ">µs",
+        ">share",
+        "kernel",
+        ">GMAC/s",
+        "why",
+    )
+    for row in sorted(rows, key=lambda r: -r["median_us"]):
+        speed = "" if row["gmac_per_s"] is None else f"{row['gmac_per_s']:.1f}"
+        share = f"{100 * row['median_us'] / total:.1f}%"
+        profile.add_row(
+            row["operator"], row["node"], f"{row['median_us']:.1f}", share, row["kernel"], speed,
+            row["choice"],
+        )  # fmt: skip
+    console.show(profile)

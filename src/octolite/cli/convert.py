@@ -1,0 +1,73 @@
+"""``octolite convert``: today's style of the same conversion."""
+
+from __future__ import annotations
+
+import click
+
+from octolite.cli import conversion
+from octolite.cli.console import fails_clearly
+from octolite.errors import UsageError
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.option("-o", "--output", required=True, metavar="FILE", help="The .tflite file to write.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["dynamic", "weights", "float16", "none"]),
+    default="dynamic",
+    show_default=True,
+    help="dynamic: int8 weights and hybrid operators. weights: int8 weights, float arithmetic. "
+    "float16: halves. none: float.",
+)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME[=1,224,224,3]", help="An input, its shape."
+)
+@click.option("--output-array", "outputs", multiple=True, metavar="NAME", help="An output.")
+@click.option(
+    "--min-elements", type=click.IntRange(0), metavar="N", help="Smaller tensors stay float. [1024]"
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Explain what was rewritten, and what was not.")
+@click.option("--json", "as_json", is_flag=True, help="Print the size ledger as JSON.")
+@fails_clearly
+def command(
+    model: str,
+    output: str,
+    quantize: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    min_elements: int | None,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Convert MODEL, a frozen TensorFlow graph, to a .tflite file."""
+    names, shapes = _parse_inputs(inputs)
+    job = conversion.Job(
+        model,
+        output,
+        quantize,
+        names,
+        list(outputs) or None,
+        shapes,
+        min_elements,
+        quiet,
+        verbose,
+        as_json,
+    )
+    conversion.run(job)
+
+
+def _parse_inputs(inputs: tuple[str, ...]) -> tuple[list[str] | None, dict[str, list[int]] | None]:
+    """``NAME=shape`` options as names and shapes. Raises :class:`UsageError`."""
+    names: list[str] = []
+    shapes: dict[str, list[int]] = {}
+    for item in inputs:
+        name, _, shape = item.partition("=")
+        if name in names:
+            raise UsageError(f"input {name!r} is given twice")
+        names.append(name)
+        if shape:
+            shapes |= conversion.parse_shapes(shape, [name]) or {}
+    return names or None, shapes or None

@@ -1,0 +1,44 @@
+"""``octolite``: convert, inspect, run and time models."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from octolite.version import __version__
+
+COMMANDS = {
+    "convert": "Convert a frozen TensorFlow graph to a .tflite file.",
+    "inspect": "Show a model: operators, tensors, what is quantized.",
+    "run": "Run a model on arrays from files.",
+    "bench": "Time a model, operator by operator.",
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module only when it is called: converting never loads a compiler."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"octolite.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="octolite")
+def main() -> None:
+    """8-bit TensorFlow models on ordinary CPUs."""
+
+
+if __name__ == "__main__":
+    main()

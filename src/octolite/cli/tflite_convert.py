@@ -1,0 +1,75 @@
+"""``tflite_convert``, as the TensorFlow Lite documentation of 2018 has it."""
+
+from __future__ import annotations
+
+import click
+
+from octolite.cli import conversion
+from octolite.cli.console import fails_clearly
+from octolite.version import __version__
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--output_file", required=True, metavar="FILE", help="The .tflite file to write.")
+@click.option(
+    "--graph_def_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A frozen GraphDef, binary (.pb) or text (.pbtxt).",
+)
+@click.option(
+    "--post_training_quantize",
+    "--quantize_weights",
+    is_flag=True,
+    help="Store weights in 8 bits: about 4 times smaller, with hybrid int8 operators.",
+)
+@click.option(
+    "--quantize_to_float16", is_flag=True, help="With --post_training_quantize: store halves."
+)
+@click.option("--input_arrays", metavar="A,B", help="Inputs. [default: the Placeholders]")
+@click.option(
+    "--output_arrays", metavar="A,B", help="Outputs. [default: the nodes that nothing consumes]"
+)
+@click.option(
+    "--input_shapes",
+    metavar="1,224,224,3:1,10",
+    help="A shape for each of --input_arrays, -1 for an open extent.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Explain what was rewritten, and what was not.")
+@click.option("--json", "as_json", is_flag=True, help="Print the size ledger as JSON.")
+@click.version_option(__version__, package_name="octolite")
+@fails_clearly
+def main(
+    output_file: str,
+    graph_def_file: str,
+    post_training_quantize: bool,
+    quantize_to_float16: bool,
+    input_arrays: str | None,
+    output_arrays: str | None,
+    input_shapes: str | None,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Convert a frozen TensorFlow graph to a .tflite file."""
+    names = conversion.parse_names(input_arrays)
+    integers = "float16" if quantize_to_float16 else "dynamic"
+    conversion.run(
+        conversion.Job(
+            graph_def_file,
+            output_file,
+            integers if post_training_quantize else "none",
+            names,
+            conversion.parse_names(output_arrays),
+            conversion.parse_shapes(input_shapes, names),
+            quiet=quiet,
+            verbose=verbose,
+            as_json=as_json,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
