@@ -68,7 +68,8 @@ class Convolution(Operator, abstract=True):
 class Conv2D(Convolution):
     """``out = act(x * weights + bias)``; weights [out, kernel_h, kernel_w, c / groups].
 
-    The number of groups follows from the shapes.
+    The number of groups follows from the shapes. LiteRT insists on a bias, be it zeros, and in a
+    grouped hybrid convolution on a scale per channel.
     """
 
     name = "CONV_2D"
@@ -159,7 +160,8 @@ class Conv2D(Convolution):
 
     cases = (
         case(f32(2, 7, 6, 3), weights(5, 3, 3, 3), weights(5)),
-        case(f32(1, 7, 6, 3), weights(5, 3, 2, 3), None, padding=Padding.VALID),
+        case(f32(1, 7, 6, 3), weights(5, 3, 2, 3), weights(5), padding=Padding.VALID),
+        case(f32(1, 7, 6, 3), weights(5, 3, 2, 3), None, litert=False),
         case(f32(2, 5, 5, 8), weights(4, 1, 1, 8), weights(4), activation=Activation.RELU6),
         case(f32(1, 8, 9, 3), weights(4, 3, 3, 3), weights(4), stride_w=3, stride_h=2),
         case(
@@ -172,7 +174,7 @@ class Conv2D(Convolution):
         ),
         case(f32(2, 6, 6, 6), weights(9, 3, 3, 2), weights(9)),
         case(f32(2, 9, 9, 8), int8_weights(6, 3, 3, 8), weights(6)),
-        case(f32(2, 9, 9, 16), int8_weights(6, 1, 1, 16), None, stride_w=2, stride_h=2),
+        case(f32(2, 9, 9, 16), int8_weights(6, 1, 1, 16), weights(6), stride_w=2, stride_h=2),
         case(f32(2, 9, 9, 8, low=-0.1), int8_weights(6, 3, 3, 8, axis=None), weights(6)),
         case(f32(1, 9, 9, 8), int8_weights(6, 5, 5, 4), weights(6), padding=Padding.VALID),
     )
@@ -182,7 +184,8 @@ class DepthwiseConv2D(Convolution):
     """Every channel of x with filters of its own; weights [1, kernel_h, kernel_w, c · multiplier].
 
     Results k · multiplier … (k + 1) · multiplier - 1 come from channel k. The multiplier follows
-    from the shapes; the attribute only repeats it.
+    from the shapes; the attribute only repeats it. LiteRT's hybrid form takes a scale per channel
+    for granted.
     """
 
     name = "DEPTHWISE_CONV_2D"
