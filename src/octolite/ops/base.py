@@ -100,6 +100,7 @@ class Operator:
     shape_only: ClassVar[bool] = False
     """The result depends on the first input's shape alone (SHAPE, RANK)."""
     custom: ClassVar[bool] = False
+    keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
 

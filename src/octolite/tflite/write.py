@@ -198,7 +198,10 @@ class _Writer:
         code = self.codes.setdefault((op.name, version), len(self.codes))
         options = self._options(op, indices) if op.options is not None else None
         variables = [v is not None and v.is_variable for v in node.inputs]
-        inputs = self._numbers((-1 if v is None else tensors[id(v)] for v in node.inputs), np.int32)
+        present = list(node.inputs)
+        while present and present[-1] is None and not op.keeps_absent:
+            present.pop()  # most of LiteRT's kernels tell by the count whether there is a bias
+        inputs = self._numbers((-1 if v is None else tensors[id(v)] for v in present), np.int32)
         return self._table(
             "Operator",
             OpcodeIndex=code,
