@@ -1,0 +1,213 @@
+"""Dot products in register blocks: what fully connected layers and convolutions share.
+
+The left side is a list of places in memory (a row of a matrix, or the window of an output pixel),
+read in ``taps`` segments of contiguous activations; the right side are packed panels of weights.
+A block of ``height`` rows by one panel stays in registers over the whole depth. An output row is
+``channels`` wide; an epilogue turns sums into float results.
+
+A convolution needs no copy of its windows: all rows of a block read the same tap at the same
+distance from their first pixel.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from octolite.kernels.isa import Isa, Tile
+from octolite.kernels.jit import Unit
+from octolite.kernels.maths import tanh
+from octolite.kernels.record import Record
+from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, lanes_of, vec
+
+ARGS = Record(
+    a=PTR,  # activations
+    row_at=PTR,  # int64 [rows + slack]: where each row starts in a, in bytes
+    tap_at=PTR,  # int64 [taps]: where each segment starts, from there
+    taps=I64,
+    steps=I64,  # steps of the tile in a segment
+    panels=PTR,  # packed weights
+    panel_bytes=I64,
+    panel_at=PTR,  # int64 [panel, 3]: start in a row of a (groups), first channel, channels
+    scale=PTR,  # float32 [panels, width]: weight scales      (hybrid only)
+    total=PTR,  # int32 [panels, width]: sums of weight codes (hybrid only)
+    bias=PTR,  # float32 [panels, width]
+    row_of=PTR,  # int32 [rows + slack]: which scale and zero point  (hybrid only)
+    row_scale=PTR,  # float32                                        (hybrid only)
+    row_zero=PTR,  # int32, of the stored code                       (hybrid only)
+    out=PTR,  # float32 [rows, channels]
+    out_bytes=I64,  # from row to row
+    low=F32,  # the activation clamps to these
+    high=F32,
+    rows=I64,
+    row_chunk=I64,  # rows of a tile
+    row_chunks=I64,
+    panel_count=I64,
+    panel_chunk=I64,  # panels of a tile
+)
+
+
+def unit(hybrid: bool, curved: bool) -> Unit:
+    """The dot kernel. ``curved`` ends in tanh instead of a clamp."""
+
+    def emit(module: Any, isa: Isa) -> None:
+        tile = isa.dot if hybrid else isa.real
+        for height in tile.heights:
+            _emit_block(module, tile, height, hybrid, curved)
+        _emit_walk(module, tile)
+
+    return Unit(f"dot hybrid={hybrid} tanh={curved}", ("dot",), emit)
+
+
+def _emit_walk(module: Any, tile: Tile) -> None:
+    """``dot(args, tile)``: the blocks of one chunk of rows × one chunk of panels."""
+    k = Builder(module, "dot", (PTR, I64))
+    address, index = k.args
+    args = ARGS.load(k, address)
+    first_row = index % args.row_chunks * args.row_chunk
+    last_row = k.smin(first_row + args.row_chunk, args.rows)
+    first_panel = index // args.row_chunks * args.panel_chunk
+    last_panel = k.smin(first_panel + args.panel_chunk, args.panel_count)
+    top = tile.heights[-1]
+
+    with k.loop(first_panel, last_panel) as panels:
+        whole = (last_row - first_row) // top * top
+        with k.loop(first_row, first_row + whole, top) as rows:
+            _call_block(k, top, address, rows.index, panels.index)
+        rest = last_row - first_row - whole
+        least = 0
+        for height in tile.heights:  # what is left takes the lowest block that holds it
+            with k.when((rest > least) & (rest <= height)):
+                _call_block(k, height, address, first_row + whole, panels.index)
+            least = height
+    k.ret()
+
+
+def _call_block(k: Builder, height: int, address: Value, row: Value, panel: Value) -> None:
+    k.ir.call(k.module.globals[f"block{height}"], [address.raw, row.raw, panel.raw])
+
+
+def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool) -> None:
+    """``blockH(args, row, panel)``: ``height`` rows from ``row`` times one panel, stored.
+
+    Rows past the last repeat it: the tables are padded so, and the results are the same.
+    """
+    k = Builder(module, f"block{height}", (PTR, I64, I64), local=True)
+    address, row, panel = k.args
+    args = ARGS.load(k, address)
+    place = args.panel_at + panel * 24
+    base = args.a + k.load(I64, place)
+    starts = [base + k.load(I64, args.row_at + (row + r) * 8) for r in range(height)]
+    sums = _accumulate(k, tile, args, starts, args.panels + panel * args.panel_bytes)
+
+    count = k.load(I64, place + 16)
+    outs = []
+    for r in range(height):
+        at = k.smin(row + r, args.rows - 1)
+        outs.append(args.out + (at * args.out_bytes + k.load(I64, place + 8) * 4))
+    finish = _hybrid_epilogue if hybrid else _real_epilogue
+    results = finish(k, tile, args, row, panel, sums)
+    results = [[_activate(k, args, x, curved) for x in line] for line in results]
+    with k.either(count >= tile.width) as (full, partial):
+        with full:
+            for out, line in zip(outs, results, strict=True):
+                for v, x in enumerate(line):
+                    k.store(x, out + 4 * tile.lanes * v)
+        with partial:
+            for v in range(tile.vectors):
+                mask = k.first(count - tile.lanes * v, tile.lanes)
+                for out, line in zip(outs, results, strict=True):
+                    k.store_first(line[v], out + 4 * tile.lanes * v, mask)
+    k.ret()
+
+
+def _accumulate(
+    k: Builder, tile: Tile, args: SimpleNamespace, starts: list[Value], weights: Value
+) -> list[list[Value]]:
+    """The sums [row][vector] over all taps. One row alone runs several chains side by side,
+    as it waits for weights and not for the multiplier."""
+    height, vectors = len(starts), tile.vectors
+    chains = 4 if height == 1 else 1
+    a_bytes = tile.depth * tile.code.itemsize
+    b_bytes = tile.lanes * tile.depth * tile.weight.itemsize
+    zero = k.const(vec(tile.sum, tile.lanes), 0)
+    flat = [zero] * (height * vectors * chains)
+
+    def step(sums: list[Value], rows: list[Value], b_at: Value, chain: int) -> list[Value]:
+        sums = list(sums)
+        b = [tile.load_b(k, b_at + (chain * vectors + v) * b_bytes) for v in range(vectors)]
+        for r, at in enumerate(rows):
+            a = tile.load_a(k, at + chain * a_bytes)
+            for v in range(vectors):
+                slot = (chain * height + r) * vectors + v
+                sums[slot] = tile.emit(k, sums[slot], a, b[v])
+        return sums
+
+    with k.loop(0, args.taps, carry=[weights, *flat]) as taps:
+        shift = k.load(I64, args.tap_at + taps.index * 8)
+        rows = [start + shift for start in starts]
+        b_at, *sums = taps.carry
+        whole = args.steps // chains * chains
+        for stop, count in ((whole, chains), (args.steps, 1))[: 1 + (chains > 1)]:
+            begin = k.const(I64, 0) if count == chains else whole
+            with k.loop(begin, stop, count, carry=[b_at, *sums]) as steps:
+                here, *inner = steps.carry
+                at = [row + steps.index * a_bytes for row in rows]
+                for chain in range(count):
+                    inner = step(inner, at, here, chain)
+                steps.carry = [here + count * vectors * b_bytes, *inner]
+            b_at, *sums = steps.carry
+        taps.carry = [b_at, *sums]
+    _, *sums = taps.carry
+    while len(sums) > height * vectors:
+        half = len(sums) // 2
+        sums = [x + y for x, y in zip(sums[:half], sums[half:], strict=True)]
+    return [sums[r * vectors : (r + 1) * vectors] for r in range(height)]
+
+
+def _hybrid_epilogue(
+    k: Builder,
+    tile: Tile,
+    args: SimpleNamespace,
+    row: Value,
+    panel: Value,
+    sums: list[list[Value]],
+) -> list[list[Value]]:
+    """``scale_a · scale_w · (acc - zero · Σw) + bias``, rounded where the formula's owner,
+    :func:`octolite.ir.numerics.hybrid_output`, rounds."""
+    real, whole = vec(F32, tile.lanes), vec(I32, tile.lanes)
+    line = panel * (4 * tile.width)
+    results: list[list[Value]] = []
+    for r, sums_r in enumerate(sums):
+        which = k.load(I32, args.row_of + (row + r) * 4).sext(I64) * 4
+        scale = k.load(F32, args.row_scale + which)
+        zero = k.load(I32, args.row_zero + which)
+        results.append([])
+        for v, acc in enumerate(sums_r):
+            at = line + 4 * tile.lanes * v
+            exact = acc - k.load(whole, args.total + at) * zero
+            factor = k.load(real, args.scale + at) * scale
+            results[r].append(exact.to_float() * factor + k.load(real, args.bias + at))
+    return results
+
+
+def _real_epilogue(
+    k: Builder,
+    tile: Tile,
+    args: SimpleNamespace,
+    row: Value,
+    panel: Value,
+    sums: list[list[Value]],
+) -> list[list[Value]]:
+    line = args.bias + panel * (4 * tile.width)
+    kind = vec(F32, tile.lanes)
+    bias = [k.load(kind, line + 4 * tile.lanes * v) for v in range(tile.vectors)]
+    return [[x + y for x, y in zip(sums_r, bias, strict=True)] for sums_r in sums]
+
+
+def _activate(k: Builder, args: SimpleNamespace, x: Value, curved: bool) -> Value:
+    """NaN passes through either way."""
+    if curved:
+        return tanh(k, x)
+    lanes = lanes_of(x.type)
+    return k.smin(k.smax(x, args.low.splat(lanes)), args.high.splat(lanes))

@@ -1,0 +1,94 @@
+"""A kernel laid out for one shape: which functions run, on what, in how many tiles."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any
+
+from octolite.ir.types import Array
+from octolite.kernels.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address that is known when the buffers are: ``base`` is input, output or scratch."""
+
+    base: str
+    offset: int = 0
+
+
+INPUT, OUTPUT = Place("input"), Place("output")
+NOWHERE = 0
+
+Operand = int | float | Place | Array
+
+
+@dataclass(frozen=True)
+class Step:
+    """``fn(args, 0)`` … ``fn(args, tiles - 1)``, in any order and on any thread.
+
+    ``fn``: address of a compiled ``void fn(args *, int64 tile)``. ``args`` is kept alive by the
+    step, and so is ``keep``, what the arguments point to.
+    """
+
+    fn: int
+    args: ctypes.Array[ctypes.c_char]
+    tiles: int
+    label: str
+    keep: Any = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step before its buffers are known."""
+
+    label: str
+    fn: int
+    record: Record
+    tiles: int
+    operands: dict[str, Operand]
+
+
+@dataclass
+class Launch:
+    """A kernel ready for one shape.
+
+    ``output_shape``: extents of the float32 result. ``scratch_bytes``: working memory, 64-byte
+    aligned, that the steps need while they run. ``macs``: multiplications of the operator.
+    """
+
+    output_shape: tuple[int, ...]
+    macs: int
+    stages: list[Stage] = field(default_factory=list)
+    scratch_bytes: int = 0
+
+    def reserve(self, size: int) -> Place:
+        """``size`` bytes of scratch, 64-byte aligned."""
+        place = Place("scratch", self.scratch_bytes)
+        self.scratch_bytes += -(-size // 64) * 64
+        return place
+
+    def add(self, label: str, fn: int, record: Record, tiles: int, **operands: Operand) -> None:
+        if tiles > 0:
+            self.stages.append(Stage(label, fn, record, tiles, operands))
+
+    def steps(self, input_ptr: int, output_ptr: int, scratch_ptr: int) -> list[Step]:
+        """The steps that compute into these buffers, to be run one after the other."""
+        bases = {"input": input_ptr, "output": output_ptr, "scratch": scratch_ptr}
+
+        def resolve(value: Operand) -> int | float:
+            if isinstance(value, Place):
+                return bases[value.base] + value.offset
+            return value if isinstance(value, int | float) else int(value.ctypes.data)
+
+        return [
+            Step(
+                stage.fn,
+                stage.record.pack(**{n: resolve(v) for n, v in stage.operands.items()}),
+                stage.tiles,
+                stage.label,
+                stage,
+            )
+            for stage in self.stages
+        ]

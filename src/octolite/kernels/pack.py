@@ -1,0 +1,95 @@
+"""Weights in the order in which kernels read them. Done once, when a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from octolite.ir.types import Array
+from octolite.kernels.isa import Tile
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    """Zeros that start on a cache line."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Weights of a dot kernel.
+
+    ``data``: [panel, tap, step, vector, lane, depth]. ``scale``, ``total`` (sums of codes),
+    ``bias``: [panel, width]. ``at``: int64 [panel, 3], where the panel's group starts in a row of
+    activations (in elements), its first channel, its count of channels. Padding is zero.
+    """
+
+    data: Array
+    at: Array
+    scale: Array
+    total: Array
+    bias: Array
+
+    @property
+    def count(self) -> int:
+        return len(self.at)
+
+
+def panels(
+    tile: Tile, weights: Array, groups: int, bias: Array | None, scale: Array | None
+) -> Panels:
+    """Pack ``weights`` [channels, taps, depth]; channels are split evenly over ``groups``."""
+    channels, taps, depth = weights.shape
+    each = channels // groups
+    per_group = -(-each // tile.width)
+    steps = -(-depth // tile.depth)
+
+    def spread(values: Array, dtype: np.dtype[np.generic]) -> Array:
+        """[channels, …] to [panel, width, …], zeros where a panel is not full."""
+        rest = values.shape[1:]
+        out = aligned((groups, per_group * tile.width, *rest), dtype)
+        out[:, :each] = values.reshape(groups, each, *rest)
+        return out.reshape(groups * per_group, tile.width, *rest)
+
+    lined = spread(weights, tile.weight)
+    full = aligned((len(lined), tile.width, taps, steps * tile.depth), tile.weight)
+    full[..., :depth] = lined
+    split = full.reshape(len(lined), tile.vectors, tile.lanes, taps, steps, tile.depth)
+    order = (0, 3, 4, 1, 2, 5)
+    data = aligned(tuple(split.shape[axis] for axis in order), tile.weight)
+    data[...] = split.transpose(order)
+
+    index = np.arange(groups * per_group)
+    group, within = index // per_group, index % per_group * tile.width
+    at = np.stack([group * depth, group * each + within, np.minimum(each - within, tile.width)], 1)
+    f32, i32 = np.dtype(np.float32), np.dtype(np.int32)
+    whole = np.issubdtype(weights.dtype, np.integer)
+    totals = weights.sum(axis=(1, 2), dtype=np.int32) if whole else np.zeros(channels, np.int32)
+    return Panels(
+        data,
+        at.astype(np.int64),
+        spread(channel_vector(scale, channels, 1.0), f32),
+        spread(totals, i32),
+        spread(channel_vector(bias, channels, 0.0), f32),
+    )
+
+
+def channel_vector(values: Array | None, channels: int, default: float) -> Array:
+    """One float32 a channel, from one a channel, one for all, or none."""
+    given = np.float32(default) if values is None else np.asarray(values, np.float32).reshape(-1)
+    return np.broadcast_to(given, (channels,)).copy()
+
+
+def channel_lines(values: Array, lanes: int, dtype: np.dtype[np.generic]) -> Array:
+    """[…, channels] with the channels padded by zeros to whole vectors."""
+    *outer, channels = values.shape
+    out = aligned((*outer, round_up(channels, lanes)), dtype)
+    out[..., :channels] = values
+    return out

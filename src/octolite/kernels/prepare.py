@@ -1,0 +1,271 @@
+"""What happens to activations before the products: padding, ranges, quantization.
+
+The codes, scales and zero points are those of :func:`octolite.ir.numerics.quantize_rows`, bit for
+bit. Padded images hold the zero point (or 0.0) around the pixels, so that the kernels which read
+windows know nothing of borders. A row of a scratch image ends in slack of at least one vector, so
+that writing needs no tails.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from octolite.ir.numerics import TINY_RANGE
+from octolite.kernels.isa import Isa, Tile
+from octolite.kernels.jit import Unit
+from octolite.kernels.maths import nearest
+from octolite.kernels.record import Record
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
+
+ROWS = Record(
+    source=PTR,  # float32
+    source_at=PTR,  # int64 [rows]: where each row starts in source, in bytes
+    depth=I64,
+    codes=PTR,
+    code_bytes=I64,  # from row to row of codes; a multiple of a vector
+    scale=PTR,  # float32 [rows]
+    zero=PTR,  # int32 [rows], of the stored code
+    rows=I64,
+    chunk=I64,  # rows of a tile
+)
+
+RANGE = Record(
+    source=PTR,  # float32 [batch, size]
+    size=I64,
+    partial=PTR,  # float32 [batch, parts, 3]: least, greatest, NaN if any is
+    parts=I64,
+    part=I64,  # elements of a part
+)
+
+IMAGE = Record(
+    source=PTR,  # float32 [batch, height, width, channels]
+    image_bytes=I64,  # of the source, from image to image
+    row_bytes=I64,  # of the source, from row to row
+    copy_rows=I64,  # rows and elements of a row that are kept
+    copy_row=I64,
+    top=I64,  # rows above, elements before
+    left=I64,
+    padded_rows=I64,  # rows and elements of a row of the result
+    padded_row=I64,
+    out=PTR,
+    out_image_bytes=I64,
+    out_row_bytes=I64,
+    partial=PTR,  # as RANGE leaves it; quantization only, as are the next three
+    parts=I64,
+    scale=PTR,  # float32 [batch]
+    zero=PTR,  # int32 [batch], of the stored code
+    chunk=I64,  # rows of a tile
+    chunks=I64,
+)
+
+REPEAT = Record(source=PTR, out=PTR, size=I64, times=I64, chunk=I64)
+
+
+def unit(tile: Tile, asymmetric: bool) -> Unit:
+    """Quantization into the codes that ``tile`` reads."""
+
+    def emit(module: Any, isa: Isa) -> None:
+        _emit_rows(module, isa, tile, asymmetric)
+        _emit_range(module, isa)
+        _emit_image(module, isa, tile, asymmetric)
+
+    exports = ("quantize_rows", "image_range", "quantize_image")
+    return Unit(f"quantize {tile.code}+{tile.offset} asymmetric={asymmetric}", exports, emit)
+
+
+def float_unit() -> Unit:
+    """Padding and repeating in float."""
+
+    def emit(module: Any, isa: Isa) -> None:
+        _emit_image(module, isa, None, False)
+        _emit_repeat(module)
+
+    return Unit("pad", ("pad_image", "repeat"), emit)
+
+
+# Ranges ------------------------------------------------------------------------------------
+
+
+def _range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, Value, Value]:
+    """Least and greatest of ``size`` floats and 0, and a sum that is NaN where any of them is."""
+    kind = vec(F32, isa.lanes)
+    unroll = 4
+    zeros = [k.const(kind, 0.0)] * (3 * unroll)
+    block = unroll * isa.lanes
+
+    def take(state: list[Value], slot: int, x: Value) -> None:
+        state[slot] = k.select(x < state[slot], x, state[slot])
+        state[unroll + slot] = k.select(x > state[unroll + slot], x, state[unroll + slot])
+        # 0 · x is 0 or, for NaN and the infinities, NaN.
+        state[2 * unroll + slot] = k.fma(x, 0.0, state[2 * unroll + slot])
+
+    whole = size // block * block
+    with k.loop(0, whole, block, carry=zeros) as loop:
+        for slot in range(unroll):
+            take(loop.carry, slot, k.load(kind, source + (loop.index + slot * isa.lanes) * 4))
+    with k.loop(whole, size, isa.lanes, carry=loop.carry) as tail:
+        mask = k.first(size - tail.index, isa.lanes)
+        take(tail.carry, 0, k.load_first(kind, source + tail.index * 4, mask))
+    state = tail.carry
+
+    def reduce(values: list[Value], combine: Any) -> Value:
+        while len(values) > 1:
+            values = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
+        return k.fold(values[0], combine)
+
+    low = reduce(state[:unroll], k.smin)
+    high = reduce(state[unroll : 2 * unroll], k.smax)
+    return low, high, reduce(state[2 * unroll :], lambda a, b: a + b)
+
+
+def _parameters(
+    k: Builder, tile: Tile, asymmetric: bool, low: Value, high: Value, bad: Value
+) -> SimpleNamespace:
+    """Scale, its inverse and the zero point from a range, as ``numerics.quantize_rows`` has it.
+
+    ``mask``: all ones where the row is finite; 0 turns its codes into 0.
+    """
+    steps = k.const(F32, 255.0 if asymmetric else 127.0)
+    span = high - low if asymmetric else k.smax(high, k.const(F32, 0.0) - low)
+    finite = bad.equals(0.0) & (span < np.inf)
+    live = finite & (span >= float(TINY_RANGE))
+    safe = k.select(live, span, 1.0)
+    inverse = k.select(live, steps / safe, 0.0)
+    scale = k.select(live, safe / steps, 1.0)
+    zero = k.const(I32, 0)
+    if asymmetric:
+        zero = nearest(k, k.const(F32, -128.0) - k.select(finite, low, 0.0) * inverse)
+    return SimpleNamespace(
+        inverse=inverse,
+        scale=k.select(finite, scale, np.nan),
+        zero=zero,
+        stored_zero=zero + tile.offset,
+        mask=finite.sext(I32),
+    )
+
+
+def _quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
+    """A function from a vector of floats to a vector of stored codes."""
+    inverse, zero, mask = (v.splat(lanes) for v in (p.inverse, p.zero, p.mask))
+    element = I8 if tile.code.itemsize == 1 else I16
+
+    def quantize(x: Value) -> Value:
+        code = (nearest(k, x * inverse) + zero) & mask
+        code = k.smin(k.smax(code, -128 if asymmetric else -127), 127)
+        return (code + tile.offset).trunc(element)
+
+    return quantize
+
+
+# Rows --------------------------------------------------------------------------------------
+
+
+def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
+    """``quantize_rows(args, tile)``: a chunk of rows, each by its own range."""
+    k = Builder(module, "quantize_rows", (PTR, I64))
+    args = ROWS.load(k, k.args[0])
+    first = k.args[1] * args.chunk
+    with k.loop(first, k.smin(first + args.chunk, args.rows)) as rows:
+        row = rows.index
+        source = args.source + k.load(I64, args.source_at + row * 8)
+        low, high, bad = _range(k, isa, source, args.depth)
+        p = _parameters(k, tile, asymmetric, low, high, bad)
+        k.store(p.scale, args.scale + row * 4)
+        k.store(p.stored_zero, args.zero + row * 4)
+        quantize = _quantizer(k, tile, asymmetric, p, isa.lanes)
+        _map(k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize)
+    k.ret()
+
+
+def _map(
+    k: Builder, isa: Isa, source: Value, size: Value, out: Value, tile: Tile | None, change: Any
+) -> None:
+    """``out[i] = change(source[i])`` by vectors, writing up to a vector more than ``size``."""
+    kind = vec(F32, isa.lanes)
+    item = tile.code.itemsize if tile else 4
+    whole = size // isa.lanes * isa.lanes
+    with k.loop(0, whole, isa.lanes) as loop:
+        x = k.load(kind, source + loop.index * 4)
+        k.store(change(x), out + loop.index * item)
+    with k.loop(whole, size, isa.lanes) as tail:
+        x = k.load_first(kind, source + tail.index * 4, k.first(size - tail.index, isa.lanes))
+        k.store(change(x), out + tail.index * item)
+
+
+# Images ------------------------------------------------------------------------------------
+
+
+def _emit_range(module: Any, isa: Isa) -> None:
+    """``image_range(args, tile)``: the range of one part of one image."""
+    k = Builder(module, "image_range", (PTR, I64))
+    args = RANGE.load(k, k.args[0])
+    image, part = k.args[1] // args.parts, k.args[1] % args.parts
+    start = part * args.part
+    size = k.smin(args.size - start, args.part)
+    source = args.source + (image * args.size + start) * 4
+    for slot, value in enumerate(_range(k, isa, source, size)):
+        k.store(value, args.partial + k.args[1] * 12 + 4 * slot)
+    k.ret()
+
+
+def _emit_image(module: Any, isa: Isa, tile: Tile | None, asymmetric: bool) -> None:
+    """``quantize_image(args, tile)`` (``pad_image`` without ``tile``): rows of a padded image."""
+    k = Builder(module, "quantize_image" if tile else "pad_image", (PTR, I64))
+    args = IMAGE.load(k, k.args[0])
+    image, chunk = k.args[1] // args.chunks, k.args[1] % args.chunks
+    first = chunk * args.chunk
+    fill: Value
+    if tile is None:
+        item, fill, change = 4, k.const(vec(F32, isa.lanes), 0.0), lambda x: x
+    else:
+        item = tile.code.itemsize
+        p = _parameters(k, tile, asymmetric, *_join_parts(k, args, image))
+        with k.when(chunk.equals(0)):
+            k.store(p.scale, args.scale + image * 4)
+            k.store(p.stored_zero, args.zero + image * 4)
+        change = _quantizer(k, tile, asymmetric, p, isa.lanes)
+        fill = p.stored_zero.trunc(I8 if item == 1 else I16).splat(isa.lanes)
+
+    source = args.source + (image * args.image_bytes)
+    with k.loop(first, k.smin(first + args.chunk, args.padded_rows)) as rows:
+        out = args.out + (image * args.out_image_bytes + rows.index * args.out_row_bytes)
+        y = rows.index - args.top
+        inside = (y >= 0) & (y < args.copy_rows)
+        size = k.select(inside, args.copy_row, k.const(I64, 0))
+        before = k.select(inside, args.left, args.padded_row)
+        _fill(k, isa, out, k.const(I64, 0), before, item, fill)
+        _map(k, isa, source + y * args.row_bytes, size, out + before * item, tile, change)
+        _fill(k, isa, out, before + size, args.padded_row, item, fill)
+    k.ret()
+
+
+def _fill(
+    k: Builder, isa: Isa, out: Value, start: Value, stop: Value, item: int, fill: Value
+) -> None:
+    with k.loop(start, stop, isa.lanes) as loop:
+        k.store(fill, out + loop.index * item)
+
+
+def _join_parts(k: Builder, args: SimpleNamespace, image: Value) -> tuple[Value, Value, Value]:
+    zero = k.const(F32, 0.0)
+    start = args.partial + image * args.parts * 12
+    with k.loop(0, args.parts, carry=[zero, zero, zero]) as loop:
+        low, high, bad = (k.load(F32, start + loop.index * 12 + 4 * slot) for slot in range(3))
+        lowest, highest, worst = loop.carry
+        loop.carry = [k.smin(lowest, low), k.smax(highest, high), worst + bad]
+    return tuple(loop.carry)  # type: ignore[return-value]
+
+
+def _emit_repeat(module: Any) -> None:
+    """``repeat(args, tile)``: each of a chunk of floats ``times`` times in a row."""
+    k = Builder(module, "repeat", (PTR, I64))
+    args = REPEAT.load(k, k.args[0])
+    first = k.args[1] * args.chunk
+    with k.loop(first, k.smin(first + args.chunk, args.size)) as outer:
+        x = k.load(F32, args.source + outer.index * 4)
+        with k.loop(0, args.times) as inner:
+            k.store(x, args.out + (outer.index * args.times + inner.index) * 4)
+    k.ret()

@@ -1,0 +1,39 @@
+"""Records that Python fills and kernels read: one 8-byte slot a field."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from types import SimpleNamespace
+
+from octolite.kernels.simd import F32, Builder, Type, Value
+
+
+class Record:
+    """The arguments of a kernel, by name: ``Record(a=PTR, rows=I64, low=F32)``."""
+
+    def __init__(self, **fields: Type) -> None:
+        self.fields = fields
+
+    def pack(self, **values: float) -> ctypes.Array[ctypes.c_char]:
+        """A buffer that holds ``values`` (every field, no other)."""
+        if values.keys() != self.fields.keys():
+            raise TypeError(f"fields differ: {sorted(values.keys() ^ self.fields.keys())}")
+        parts = []
+        for name, kind in self.fields.items():
+            value = values[name]
+            parts.append(struct.pack("<f4x", value) if kind == F32 else struct.pack("<q", value))
+        return ctypes.create_string_buffer(b"".join(parts), 8 * len(parts))
+
+    def offset(self, name: str) -> int:
+        """Where a field lies, in bytes."""
+        return 8 * list(self.fields).index(name)
+
+    def load(self, k: Builder, address: Value) -> SimpleNamespace:
+        """Every field as a value in the kernel; unused loads vanish."""
+        return SimpleNamespace(
+            **{
+                name: k.load(kind, address + 8 * slot)
+                for slot, (name, kind) in enumerate(self.fields.items())
+            }
+        )

@@ -1,0 +1,78 @@
+"""From a request to the kernel that serves it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octolite.errors import KernelError
+from octolite.ir.types import Array
+from octolite.kernels import isa as isas
+from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
+from octolite.kernels.spec import Conv2D, FullyConnected, Request
+
+Kernel = FullyConnectedLayer | ConvLayer | DepthwiseLayer
+
+
+def build(
+    request: Request,
+    weights: Array,
+    bias: Array | None = None,
+    weight_scale: Array | None = None,
+    isa: isas.Isa | None = None,
+) -> Kernel:
+    """Pack the constants of ``request`` for this machine and have its code compiled.
+
+    Args:
+        request: what to compute.
+        weights: in the layout that the request's class documents; int8 (codes) for a hybrid
+            request, else float32. Copied: the caller may drop its own.
+        bias: float32 [channels] or ``None``.
+        weight_scale: float32 [channels] or [1]; hybrid only.
+        isa: the instruction set; ``None`` takes the best that runs here.
+
+    Raises:
+        KernelError: weights that do not fit the request, an activation without a kernel, or an
+            ``OCTOLITE_ISA`` that cannot run here.
+    """
+    row = isa or isas.current()
+    w = np.asarray(weights)
+    _check(request, w, bias, weight_scale)
+    if isinstance(request, FullyConnected):
+        lined = w.reshape(request.channels, 1, request.depth)
+        return FullyConnectedLayer(request, row, lined, bias, weight_scale)
+    if isinstance(request, Conv2D):
+        taps, depth = segments(request)
+        lined = w.reshape(request.out_channels, taps, depth)
+        return ConvLayer(request, row, lined, bias, weight_scale)
+    return DepthwiseLayer(request, row, w, bias, weight_scale)
+
+
+def weight_shape(request: Request) -> tuple[int, ...]:
+    """The extents of the weights that ``request`` takes."""
+    if isinstance(request, FullyConnected):
+        return request.channels, request.depth
+    if isinstance(request, Conv2D):
+        return request.out_channels, *request.kernel, request.in_channels // request.groups
+    return 1, *request.kernel, request.in_channels * request.multiplier
+
+
+def _check(request: Request, weights: Array, bias: Array | None, scale: Array | None) -> None:
+    shape = weight_shape(request)
+    dtype = np.dtype(np.int8 if request.hybrid else np.float32)
+    channels = shape[-1] if len(shape) == 4 and not isinstance(request, Conv2D) else shape[0]
+    if weights.shape != shape or weights.dtype != dtype:
+        raise KernelError(
+            f"{request} takes {dtype} weights of shape {list(shape)}, "
+            f"not {weights.dtype} of shape {list(weights.shape)}"
+        )
+    if request.hybrid and scale is None:
+        raise KernelError(f"{request} needs the scales of its weights")
+    for name, values, sizes in (("bias", bias, {channels}), ("scale", scale, {1, channels})):
+        if values is not None and np.size(values) not in sizes:
+            raise KernelError(
+                f"{request}: {np.size(values)} values of {name} for {channels} channels"
+            )
+    if isinstance(request, Conv2D) and (
+        request.in_channels % request.groups or request.out_channels % request.groups
+    ):
+        raise KernelError(f"{request}: the channels do not divide into {request.groups} groups")
