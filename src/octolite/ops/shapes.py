@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import Array, Dim, Operand, Padding, Shape, TensorType
+from octolite.ir.types import Array, Dim, DType, Operand, Padding, Shape, TensorType
 
 MOST_ELEMENTS = 2**29
 """Elements that one tensor may have when a shape comes from data: 2 GiB of float32."""
@@ -39,6 +39,14 @@ def broadcast(*shapes: Shape | None) -> Shape | None:
     rank = max(map(len, known), default=0)
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in known]
     return tuple(_broadcast_dim(dims, known) for dims in zip(*padded, strict=True))
+
+
+def broadcast_operands(*operands: Operand) -> Shape | None:
+    """The shape to which all operands broadcast. Raises :class:`ShapeError` naming them."""
+    try:
+        return broadcast(*(v.shape for v in operands))
+    except ShapeError as error:
+        raise ShapeError(f"{', '.join(repr(v.name) for v in operands)}: {error}") from None
 
 
 def _broadcast_dim(dims: Sequence[Dim], shapes: Sequence[Shape]) -> Dim:
@@ -78,6 +86,47 @@ def axis_of(axis: int, rank: int) -> int:
     if not -rank <= axis < max(rank, 1):
         raise ShapeError(f"axis {axis} is out of range for rank {rank}")
     return axis + rank if axis < 0 else axis
+
+
+def same_dtype(*operands: Operand) -> DType:
+    """The dtype that all operands have. Raises :class:`ShapeError`."""
+    first = operands[0]
+    for other in operands[1:]:
+        if other.dtype is not first.dtype:
+            raise ShapeError(
+                f"{first.name!r} is {first.dtype} and {other.name!r} is {other.dtype}; "
+                "they should have one type"
+            )
+    return first.dtype
+
+
+def same_shape(*operands: Operand, but: int | None = None) -> Shape | None:
+    """What is known of the shape that all operands have, along every axis but one.
+
+    The extent along that one axis (counted from the front) is the first operand's. Raises
+    :class:`ShapeError`.
+    """
+    known = [v for v in operands if v.shape is not None]
+    if not known:
+        return None
+    first = known[0]
+    merged: list[Dim] = list(first.shape or ())
+    for other in known[1:]:
+        shape = other.shape or ()
+        if len(shape) != len(merged):
+            raise ShapeError(
+                f"{first.name!r} {first.shape} and {other.name!r} {shape} differ in rank"
+            )
+        for axis, (a, b) in enumerate(zip(merged, shape, strict=True)):
+            if axis == but:
+                continue
+            if a is not None and b is not None and a != b:
+                raise ShapeError(
+                    f"{first.name!r} {first.shape} and {other.name!r} {shape} differ along "
+                    f"axis {axis}"
+                )
+            merged[axis] = b if a is None else a
+    return tuple(merged)
 
 
 def constant_ints(x: Operand | None) -> list[int] | None:

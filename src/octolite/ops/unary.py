@@ -1,0 +1,264 @@
+"""Operators of one tensor, element by element; activations are in a module of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir.types import (
+    BFLOAT16,
+    BOOL,
+    COMPLEX64,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT4,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    UINT8,
+    UINT16,
+    UINT32,
+    Array,
+    DType,
+    Operand,
+    Quant,
+    TensorType,
+)
+from octolite.ops.base import Operator, attr
+from octolite.ops.case import case, codes, f32, flags, given, ints
+from octolite.ops.shapes import like
+
+
+class Unary(Operator, abstract=True):
+    """``function`` of each element, in the dtype of ``x``; ``kinds`` are those it is defined for.
+
+    Integers that stand for reals are always fine.
+    """
+
+    inputs = "x"
+    kinds: ClassVar[str] = "fc"
+    function: ClassVar[np.ufunc]
+
+    def infer(self, x: Operand) -> Sequence[TensorType]:
+        if x.dtype.kind not in self.kinds and x.quant is None:
+            raise ShapeError(f"{self.name} is not defined for {x.name!r}, which is {x.dtype}")
+        return like(x)
+
+    def reference(self, x: Array) -> Array:
+        return np.asarray(self.function(x), x.dtype)
+
+
+class Abs(Unary):
+    """``|x|``; the least integer stays what it is."""
+
+    name = "ABS"
+    options = "AbsOptions"
+    kinds = "fi"
+    function = np.abs
+    dtype_versions = {INT32: 5, INT8: 2, UINT8: 2}
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        x = inputs[0]
+        if x is not None and x.dtype is INT16:
+            return 4 if x.quant is None else 3
+        return super().version(inputs, outputs)
+
+    cases = (
+        case(f32(2, 3)),
+        case(f32()),
+        case(f32(0)),
+        case(ints(5, low=-9)),
+        case(codes(9, quant=Quant.of(0.5, 3)), results=[(INT8, Quant.of(0.5, 3))]),
+    )
+
+
+class Neg(Unary):
+    """``-x``."""
+
+    name = "NEG"
+    options = "NegOptions"
+    kinds = "fic"
+    function = np.negative
+    cases = (case(f32(2, 3)), case(ints(5, low=-9)), case(ints(5, low=-9, dtype=INT64)))
+
+
+class Exp(Unary):
+    """``eˣ``."""
+
+    name = "EXP"
+    options = "ExpOptions"
+    function = np.exp
+    dtype_versions = {INT8: 2, INT16: 2}
+    cases = (case(f32(2, 3, low=-5, high=5)), case(given([-200.0, 0.0])))
+
+
+class Log(Unary):
+    """The natural logarithm; -inf at 0 and NaN below."""
+
+    name = "LOG"
+    function = np.log
+    dtype_versions = {INT8: 2, INT16: 2}
+    cases = (case(f32(2, 3, low=0.1, high=9)), case(given([0.0, 1.0, -1.0])))
+
+
+class Sqrt(Unary):
+    """``√x``; NaN below 0."""
+
+    name = "SQRT"
+    function = np.sqrt
+    dtype_versions = {INT8: 2, INT16: 2}
+    cases = (case(f32(2, 3, low=0, high=9)), case(given([0.0, 4.0, -1.0])))
+
+
+class Rsqrt(Unary):
+    """``1 / √x``."""
+
+    name = "RSQRT"
+    dtype_versions = {INT16: 3, INT8: 2}
+
+    def reference(self, x: Array) -> Array:
+        return np.asarray(x.dtype.type(1) / np.sqrt(x), x.dtype)
+
+    cases = (case(f32(2, 3, low=0.1, high=9)), case(given([0.0, 4.0])))
+
+
+class Square(Unary):
+    """``x²``."""
+
+    name = "SQUARE"
+    options = "SquareOptions"
+    kinds = "fic"
+    function = np.square
+    cases = (case(f32(2, 3)), case(f32()))
+
+
+class Sin(Unary):
+    """The sine of an angle in radians."""
+
+    name = "SIN"
+    function = np.sin
+    cases = (case(f32(2, 3, low=-9, high=9)),)
+
+
+class Cos(Unary):
+    """The cosine of an angle in radians."""
+
+    name = "COS"
+    options = "CosOptions"
+    function = np.cos
+    cases = (case(f32(2, 3, low=-9, high=9)),)
+
+
+class Ceil(Unary):
+    """The least integer that is not less."""
+
+    name = "CEIL"
+    kinds = "f"
+    function = np.ceil
+    cases = (case(f32(2, 3, low=-9, high=9)), case(given([-0.5, 2.0])))
+
+
+class Floor(Unary):
+    """The greatest integer that is not more."""
+
+    name = "FLOOR"
+    kinds = "f"
+    function = np.floor
+    cases = (case(f32(2, 3, low=-9, high=9)), case(given([-0.5, 2.0])))
+
+
+class Round(Unary):
+    """The nearest integer, halves to the even one."""
+
+    name = "ROUND"
+    kinds = "f"
+    function = np.rint
+    cases = (case(f32(2, 3, low=-9, high=9)), case(given([0.5, 1.5, 2.5, -0.5, -1.5])))
+
+
+class Sign(Unary):
+    """-1, 0 or 1."""
+
+    name = "SIGN"
+    options = "SignOptions"
+    kinds = "fi"
+    function = np.sign
+    dtype_versions = {INT32: 2}
+    cases = (case(f32(2, 3)), case(given([0.0, -0.0, 4.0])), case(ints(5, low=-2, high=3)))
+
+
+class Cast(Operator):
+    """The same numbers in another dtype; codes are taken as they are.
+
+    Floats are cut off towards zero, integers wrap, and what is not 0 is true.
+    """
+
+    name = "CAST"
+    options = "CastOptions"
+    inputs = "x"
+    in_data_type: DType = attr(FLOAT32)
+    out_data_type: DType = attr(FLOAT32)
+
+    def settle(self, outputs: Sequence[Operand]) -> Cast:
+        # Converters leave the options out: the result's tensor is what counts.
+        return self.replace(out_data_type=outputs[0].dtype)
+
+    def infer(self, x: Operand) -> Sequence[TensorType]:
+        return [TensorType(self.out_data_type, x.shape)]
+
+    def reference(self, x: Array) -> Array:
+        target = self.out_data_type.numpy
+        if x.dtype.kind == "c" and target.kind != "c":
+            x = x.real
+        return x.astype(target)
+
+    def passes_codes(self) -> bool:
+        return True
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        dtypes = {v.dtype for v in (*inputs, *outputs) if v is not None}
+        newest = [version for dtype, version in _CAST_VERSIONS if dtype in dtypes]
+        return newest[0] if newest else 1
+
+    cases = (
+        case(given([-2.7, -0.5, 0.0, 1.9]), in_data_type=FLOAT32, out_data_type=INT32),
+        case(ints(2, 3, low=-9), in_data_type=INT32, out_data_type=FLOAT32),
+        case(given([-2.7, 0.0, 1.9]), in_data_type=FLOAT32, out_data_type=BOOL),
+        case(flags(5), in_data_type=BOOL, out_data_type=FLOAT32),
+        case(flags(5), in_data_type=BOOL, out_data_type=INT32),
+        case(ints(5, dtype=INT64), in_data_type=INT64, out_data_type=INT32),
+        case(given([2**40 + 3, -1], INT64), in_data_type=INT64, out_data_type=INT32),
+        case(given([300, -1, 7]), in_data_type=INT32, out_data_type=UINT8),
+        case(ints(5, high=255, dtype=UINT8), in_data_type=UINT8, out_data_type=FLOAT32),
+        case(f32(5), in_data_type=FLOAT32, out_data_type=FLOAT16),
+        case(f32(5), in_data_type=FLOAT32, out_data_type=COMPLEX64),
+        case(f32(), in_data_type=FLOAT32, out_data_type=INT64),
+        case(f32(5), in_data_type=FLOAT32, out_data_type=FLOAT64),
+    )
+
+
+_CAST_VERSIONS = (
+    (BFLOAT16, 7), (INT4, 6), (FLOAT64, 5), (FLOAT16, 5), (UINT16, 4), (INT8, 3), (UINT32, 2),
+)  # fmt: skip
+
+
+class ZerosLike(Operator):
+    """Zeros of the shape and dtype of ``x``."""
+
+    name = "ZEROS_LIKE"
+    options = "ZerosLikeOptions"
+    inputs = "x"
+    shape_only = True
+
+    def infer(self, x: Operand) -> Sequence[TensorType]:
+        return like(x)
+
+    def reference(self, x: Array) -> Array:
+        return np.zeros(x.shape, x.dtype)
+
+    cases = (case(f32(2, 3)), case(ints(3)), case(ints(3, dtype=INT64)), case(f32()))
