@@ -145,7 +145,7 @@ class Operator:
         return None
 
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
-        """What the kernel's ``launch`` must know beyond the input's shape, now that it is known."""
+        """Arguments of the kernel's ``launch``, beside or in place of the first input's shape."""
         return {}
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,15 @@ class Convolution(Operator, abstract=True):
             return [TensorType(x.dtype, (shape[0], None, None, channels))]
         extents = self.windows((kernel[0], kernel[1])).extents(shape)
         return [TensorType(x.dtype, (shape[0], *extents, channels))]
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        x, w = inputs[0], inputs[1]
+        assert x is not None
+        assert x.shape is not None
+        assert w is not None
+        assert w.data is not None
+        windows = self.windows(w.data.shape[1:3])
+        return {"padding": windows.before(x.shape), "output_hw": windows.extents(x.shape)}
 
     def _kernel_sides(self, w: Operand) -> tuple[int, int] | None:
         """Height and width of constant weights that a compiled kernel could use."""

@@ -79,6 +79,14 @@ class FullyConnected(Operator):
             depth, channels, self.activation, hybrid, self.asymmetric_quantize_inputs
         )
 
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        x, w = inputs[0], inputs[1]
+        assert x is not None
+        assert x.shape is not None
+        assert w is not None
+        assert w.data is not None
+        return {"input_shape": ((product(x.shape) or 0) // w.data.shape[1], w.data.shape[1])}
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x, w, bias = (*inputs, None)[:3]
         needed = [self.dtype_versions.get(x.dtype, 1) if x is not None else 1]

@@ -34,6 +34,14 @@ class Windows:
         i = axis - ROW
         return self.kernel[i], self.stride[i], self.dilation[i]
 
+    def before(self, shape: Shape) -> tuple[int, int]:
+        """Rows above and columns left of an image of ``shape`` that the first windows reach."""
+        rows, columns = (
+            window_padding(shape[axis] or 0, *self._axis(axis), self.padding)[0]
+            for axis in (ROW, COLUMN)
+        )
+        return rows, columns
+
     def padded(self, x: Array, fill: Array | float = 0) -> Array:
         """``x`` [n, h, w, c] with its border: ``fill`` is a number, or one for each image."""
         before_after = [

@@ -16,7 +16,7 @@ from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
 
 if TYPE_CHECKING:
-    from octolite.kernels.select import Launch
+    from octolite.kernels.launch import Launch
     from octolite.runtime.executor import Executor, Program
 
 

@@ -18,7 +18,7 @@ from octolite.runtime.arena import FOREVER, Block, align, assign
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
-    from octolite.kernels.select import Launch
+    from octolite.kernels.launch import Launch
 
 MEMORY_LIMIT = 16 * 2**30
 """Bytes that the arena may take; a model that needs more is refused."""
@@ -127,8 +127,8 @@ def launch_of(plan: Plan, unit: Unit, threads: int) -> Launch:
     assert operands[0] is not None
     extents = operands[0].extents
     assert extents is not None
-    geometry = unit.op.geometry(operands)
-    return unit.kernel.launch(extents, threads=threads, **geometry)
+    given = {"input_shape": extents, "threads": threads} | unit.op.geometry(operands)
+    return unit.kernel.launch(**given)
 
 
 def _lay_out(plan: Plan) -> None:
