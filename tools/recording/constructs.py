@@ -340,13 +340,7 @@ def training_switch(x):
     """Dropout under tf.cond (Switch, Merge) on an is_training that defaults to False."""
     training = tf1.placeholder_with_default(False, [], name="is_training")
     y = dense(x, 8, name="dense")
-    was_v2 = tf1.control_flow_v2_enabled()
-    tf1.disable_control_flow_v2()
-    try:
-        y = tf1.cond(training, lambda: tf.nn.dropout(y, 0.5, seed=1), lambda: tf.identity(y))
-    finally:
-        if was_v2:
-            tf1.enable_control_flow_v2()
+    y = tf1.cond(training, lambda: tf.nn.dropout(y, 0.5, seed=1), lambda: tf.identity(y))
     return dense(y, 4, name="logits")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +53,7 @@ def freeze_function(model: Any, specs: list[tf.TensorSpec]) -> Frozen:
 
 def _freeze_session(case: Case) -> Frozen:
     """Build in a graph, initialise its variables and freeze them, as TensorFlow 1 does."""
-    with tf.Graph().as_default() as tf_graph:
+    with tf.Graph().as_default() as tf_graph, _switch_and_merge():
         tf1.set_random_seed(case.seed % 2**31)
         placeholders = {
             name: tf1.placeholder(spec.dtype, spec.declared, name=name)
@@ -65,6 +67,16 @@ def _freeze_session(case: Case) -> Frozen:
                 session, tf_graph.as_graph_def(), nodes
             )
     return Frozen(graph_def, list(case.inputs), outputs)
+
+
+@contextlib.contextmanager
+def _switch_and_merge() -> Iterator[None]:
+    """tf.cond as TensorFlow 1 built it."""
+    tf1.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        tf1.enable_control_flow_v2()
 
 
 def _named(result: Any) -> list[tf.Tensor]:

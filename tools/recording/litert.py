@@ -20,10 +20,14 @@ def convert(frozen: Frozen, feeds: dict[str, np.ndarray], dynamic: bool) -> byte
 
     Unknown batch stays unknown; any other unknown size becomes that of `feeds`.
     """
-    shapes = {
-        name: [None if axis == 0 and size is None else fed for axis, (size, fed) in sizes]
-        for name, sizes in _sizes(frozen, feeds).items()
-    }
+    nodes = {node.name: node for node in frozen.graph_def.node}
+    shapes = {}
+    for name in frozen.inputs:
+        shape = list(feeds[name].shape)
+        declared = nodes[name].attr["shape"].shape
+        if declared.dim and declared.dim[0].size < 0:
+            shape[0] = None
+        shapes[name] = shape
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.pb"
         path.write_bytes(frozen.graph_def.SerializeToString())
@@ -33,16 +37,6 @@ def convert(frozen: Frozen, feeds: dict[str, np.ndarray], dynamic: bool) -> byte
         if dynamic:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return converter.convert()
-
-
-def _sizes(frozen: Frozen, feeds: dict[str, np.ndarray]) -> dict[str, list]:
-    nodes = {node.name: node for node in frozen.graph_def.node}
-    sizes = {}
-    for name in frozen.inputs:
-        declared = tf.TensorShape(nodes[name].attr["shape"].shape)
-        known = declared.as_list() if declared.rank is not None else feeds[name].shape
-        sizes[name] = list(enumerate(zip(known, feeds[name].shape, strict=True)))
-    return sizes
 
 
 def run(

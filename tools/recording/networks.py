@@ -231,13 +231,21 @@ def fully_convolutional(input):
 
 @graph(batch=8, x=normal(None, 12, 12, 3))
 def keras2_session(x):
-    """Keras 2 layers in a session with resource variables; learning phase left undecided."""
+    """Keras 2 layers in a session with resource variables; learning phase 0."""
     layers = tf_keras.layers
     y = layers.Conv2D(16, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+    y = layers.ReLU(6.0)(layers.BatchNormalization()(y, training=False))
     y = layers.SeparableConv2D(24, 3, strides=2, padding="same")(y)
     y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=tf.constant_initializer(0.2))(y)
     y = layers.UpSampling2D(2)(y)
     y = layers.Conv2DTranspose(12, 3, strides=2, padding="same", activation="relu")(y)
-    y = layers.Dropout(0.5)(layers.Flatten()(layers.AveragePooling2D(6)(y)))
+    y = layers.Dropout(0.5)(layers.Flatten()(layers.AveragePooling2D(6)(y)), training=False)
     return layers.Dense(10)(y)
+
+
+@graph(batch=8, x=normal(None, 32))
+def keras2_learning_phase(x):
+    """The same with the learning phase left to a placeholder: batch norm and dropout branch."""
+    layers = tf_keras.layers
+    y = layers.BatchNormalization()(layers.Dense(48, activation="relu")(x))
+    return layers.Dense(10)(layers.Dropout(0.5)(y))
