@@ -18,6 +18,7 @@ class Reshape(Operator):
     options = "ReshapeOptions"
     inputs = "input shape?"
     new_shape: tuple[int, ...] = attr(())
+    view = True
     quant = QuantRule(same_scale=True)
 
     def infer(self, x: Operand, shape: Operand | None = None) -> Sequence[TensorType]:
