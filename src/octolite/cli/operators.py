@@ -1,0 +1,58 @@
+"""``octolite operators``: what is supported, printed from the operators' own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from octolite.cli import console
+from octolite.ops import REGISTRY
+from octolite.ops.base import Operator
+
+COLUMNS = ("operator", "inputs", "compiled", "int8 weights")
+
+
+@click.command()
+@click.option("--markdown", is_flag=True, help="As a Markdown table, for the documentation.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(markdown: bool, as_json: bool) -> None:
+    """List the supported TFLite operators, from their declarations."""
+    rows = [facts(REGISTRY[name]) for name in sorted(REGISTRY)]
+    if as_json:
+        console.print_json(rows)
+    elif markdown:
+        click.echo("\n".join(markdown_lines(rows)))
+    else:
+        listing = console.table(f"{len(rows)} operators", *COLUMNS)
+        for row in rows:
+            listing.add_row(*(row[c] for c in COLUMNS))
+        console.show(listing)
+
+
+def facts(operator: type[Operator]) -> dict[str, Any]:
+    """One operator's row: what its class says of kernels and quantization."""
+    rule = operator.quant
+    if not rule.weights:
+        stored = "codes pass through" if rule.same_scale else ""
+    else:
+        stored = "hybrid kernel" if operator.kernel is not Operator.kernel else "hybrid"
+        stored = stored if rule.hybrid else "dequantized once"
+        channels = any(axis is not None for axis in rule.weights.values())
+        stored += ", a scale per channel" if channels else ", one scale"
+    return {
+        "operator": operator.name,
+        "inputs": operator.inputs,
+        "compiled": "yes" if operator.kernel is not Operator.kernel else "",
+        "int8 weights": stored,
+    }
+
+
+def markdown_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The table as Markdown."""
+    yield "| " + " | ".join(COLUMNS) + " |"
+    yield "|" + "---|" * len(COLUMNS)
+    for row in rows:
+        cells = [f"`{row['inputs']}`" if c == "inputs" else row[c] for c in COLUMNS]
+        yield "| " + " | ".join(cells) + " |"
