@@ -194,9 +194,11 @@ def hybrid_output(
         weight_scale: float32 [channels] (or [1]).
         weight_sum: int32 [channels], the sum of each channel's weight codes.
         bias: float32 [channels] or ``None``.
+
+    ``acc``, the rows' parameters and ``weight_sum`` may have batch axes in front.
     """
-    exact = acc - rows.zero_point[:, None] * weight_sum[None, :]
-    out = exact.astype(np.float32) * (rows.scale[:, None] * weight_scale[None, :])
+    exact = acc - rows.zero_point[..., None] * weight_sum[..., None, :]
+    out = exact.astype(np.float32) * (rows.scale[..., None] * weight_scale)
     if bias is not None:
         out = out + bias
     return activate(out.astype(np.float32), activation)

@@ -1,0 +1,71 @@
+"""SOFTMAX and LOG_SOFTMAX: a probability, or its logarithm, for each entry of the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir.types import INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.case import case, codes, f32, given
+from octolite.ops.shapes import like
+
+
+class OverLastAxis(Operator, abstract=True):
+    """A function of each row of a tensor with at least one axis."""
+
+    inputs = "input"
+
+    def infer(self, x: Operand) -> Sequence[TensorType]:
+        if x.shape == ():
+            raise ShapeError(f"{self.name} of {x.name!r}: a scalar has no last axis")
+        return like(x)
+
+
+def _below_maximum(x: Array) -> Array:
+    """x less the largest of its row, so that no exponential overflows."""
+    return x - np.max(x, axis=-1, keepdims=True, initial=-np.inf).astype(x.dtype)
+
+
+class Softmax(OverLastAxis):
+    """``exp(beta · x) / Σ exp(beta · x)``."""
+
+    name = "SOFTMAX"
+    options = "SoftmaxOptions"
+    beta: float = attr(1.0)
+    quant = QuantRule(fixed_output=(1 / 256, -128))
+    dtype_versions = {INT8: 2, INT16: 3}
+
+    def reference(self, x: Array) -> Array:
+        powers = np.exp(_below_maximum(x) * np.float32(self.beta))
+        return powers / np.sum(powers, axis=-1, keepdims=True)
+
+    cases = (
+        case(f32(3, 10, low=-5, high=5)),
+        case(f32(2, 3, 2, 7), beta=0.5),
+        case(f32(9)),
+        case(given([[1000.0, 999.0, -1000.0], [-1e30, -1e30, -1e30]])),
+        case(codes(3, 40, quant=Quant.of(0.05, 7)), results=[(INT8, Quant.of(1 / 256, -128))]),
+    )
+
+
+class LogSoftmax(OverLastAxis):
+    """``x - log Σ exp(x)``."""
+
+    name = "LOG_SOFTMAX"
+    options = "LogSoftmaxOptions"
+    quant = QuantRule(fixed_output=(16 / 256, 127))
+    dtype_versions = {INT8: 2}
+
+    def reference(self, x: Array) -> Array:
+        below = _below_maximum(x)
+        return below - np.log(np.sum(np.exp(below), axis=-1, keepdims=True))
+
+    cases = (
+        case(f32(3, 10, low=-5, high=5)),
+        case(f32(2, 3, 2, 7)),
+        case(given([[1000.0, 999.0, -1000.0]])),
+        case(codes(3, 40, quant=Quant.of(0.05, 7)), results=[(INT8, Quant.of(16 / 256, 127))]),
+    )
