@@ -1,0 +1,1 @@
+"""Octolite beside LiteRT, layer by layer: ``python -m benchmarks --help``."""
