@@ -15,7 +15,7 @@ from octolite.quantize import Ledger, Recipe, quantize
 from octolite.version import __version__
 
 if TYPE_CHECKING:
-    from octolite.passes.engine import Explain
+    from octolite.passes.engine import Explanation
 
 METADATA_KEY = "octolite"
 
@@ -85,7 +85,7 @@ def convert_model(
     *,
     min_elements: int | None = None,
     on_progress: Progress | None = None,
-    explain: Explain | None = None,
+    explain: Explanation | None = None,
 ) -> Conversion:
     """As :func:`convert`, with the size ledger and the graph beside the bytes."""
     chosen = Recipe.of(recipe, min_elements)
@@ -106,7 +106,7 @@ def load(
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     on_progress: Progress | None = None,
-    explain: Explain | None = None,
+    explain: Explanation | None = None,
 ) -> Model:
     """Read a frozen graph and rewrite it into the operators that a file will hold, in float."""
     tell: Progress = on_progress or _silent

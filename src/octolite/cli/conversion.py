@@ -13,6 +13,7 @@ from octolite.cli import console
 from octolite.errors import UsageError
 
 if TYPE_CHECKING:
+    from octolite.passes.engine import Event
     from octolite.quantize import Ledger
 
 
@@ -36,14 +37,14 @@ def run(job: Job) -> None:
     """Convert, write the file and say what became of the weights."""
     # Here, not above: `--help` and a misspelt flag need none of it.
     from octolite.api import convert_model
-    from octolite.passes.engine import Explain
+    from octolite.passes.engine import Explanation
 
     source, output = Path(job.source), Path(job.output)
     if output.exists() and output.samefile(source):
         raise UsageError(f"the output {output} is the input; give another output file")
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
-    explain = Explain() if job.verbose else None
+    explain = Explanation() if job.verbose else None
     with console.progress(not (job.quiet or job.as_json)) as tell:
         result = convert_model(
             source,
@@ -57,13 +58,19 @@ def run(job: Job) -> None:
         )
     console.write_file(output, result.content)
     if explain is not None:
-        for line in explain.lines():
-            click.echo(line, err=True)
+        for event in explain.events:
+            click.echo(describe(event), err=True)
     if job.as_json:
         facts = {"output": str(output), "bytes": len(result.content)}
         console.print_json(facts | {"ledger": result.ledger.as_dict()})
     elif not job.quiet:
         report(result.ledger, output, len(result.content))
+
+
+def describe(event: Event) -> str:
+    """What a rule did at a node, or why it did nothing, in a line."""
+    did = "applied" if event.fired else f"left alone: {event.reason}"
+    return f"{event.nodes[0]}: {event.rule}: {did}"
 
 
 def report(ledger: Ledger, output: Path, size: int) -> None:

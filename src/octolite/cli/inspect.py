@@ -12,11 +12,12 @@ import click
 from octolite.api import METADATA_KEY, load
 from octolite.cli import console
 from octolite.cli.console import fails_clearly
+from octolite.cli.conversion import describe
 from octolite.errors import UsageError, did_you_mean
 from octolite.ir.graph import Graph, Model, Node, Value
 from octolite.ir.text import dump
 from octolite.ops.base import Operator
-from octolite.passes.engine import Explain
+from octolite.passes.engine import Explanation
 from octolite.tflite.read import read
 from octolite.tflite.schema import FILE_IDENTIFIER
 
@@ -25,14 +26,12 @@ from octolite.tflite.schema import FILE_IDENTIFIER
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.option("--tensors", is_flag=True, help="List every constant.")
 @click.option("--text", is_flag=True, help="Print the graph, a line for each node.")
-@click.option(
-    "--explain", metavar="NODE", help="For a GraphDef: what each rule did with NODE, why."
-)
+@click.option("--explain", metavar="NODE", help="For a GraphDef: what rules did with NODE.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @fails_clearly
 def command(model: str, tensors: bool, text: bool, explain: str | None, as_json: bool) -> None:
     """Show MODEL (a .tflite file or a frozen graph): operators, tensors, what is quantized."""
-    log = Explain()
+    log = Explanation()
     loaded = _load(Path(model), log)
     if explain is not None:
         _explain(log, explain)
@@ -45,19 +44,19 @@ def command(model: str, tensors: bool, text: bool, explain: str | None, as_json:
         _show(facts_of(model, loaded), tensors)
 
 
-def _load(path: Path, log: Explain) -> Model:
+def _load(path: Path, log: Explanation) -> Model:
     with path.open("rb") as file:
         head = file.read(8)
     return read(path) if head[4:] == FILE_IDENTIFIER else load(path, explain=log)
 
 
-def _explain(log: Explain, name: str) -> None:
-    lines = log.about(name)
-    if not lines:
-        hint = did_you_mean(name, log.nodes())
-        raise UsageError(f"no rule looked at a node called {name!r}. {hint}")
-    for line in lines:
-        click.echo(line)
+def _explain(log: Explanation, name: str) -> None:
+    events = log.about(name)
+    if not events:
+        seen = sorted({n for event in log.events for n in event.nodes})
+        raise UsageError(f"no rule looked at a node called {name!r}. {did_you_mean(name, seen)}")
+    for event in events:
+        click.echo(describe(event))
 
 
 def facts_of(path: str, model: Model) -> dict[str, Any]:
