@@ -203,7 +203,7 @@ class Graph:
 
     def replace(self, old: Value, new: Value) -> None:
         """Make every reader of ``old``, and the graph's outputs, read ``new``."""
-        for node in set(old.uses):
+        for node in dict.fromkeys(old.uses):  # in order, so that files come out the same
             node.replace_input(old, new)
         self.outputs = [new if v is old else v for v in self.outputs]
 
