@@ -1,0 +1,211 @@
+"""Operators that make a tensor larger: a border around it, or copies of it side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir.types import (
+    BOOL,
+    INT8,
+    INT16,
+    INT64,
+    STRING,
+    UINT8,
+    Array,
+    Operand,
+    Quant,
+    TensorType,
+)
+from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.case import case, codes, const, f32, flags, given, ints
+from octolite.ops.shapes import constant_ints, integers, length, same_dtype, sized, unknown
+
+
+class MirrorMode(IntEnum):
+    """What a mirrored border shows first: the second element, or the first again."""
+
+    REFLECT = 0
+    SYMMETRIC = 1
+
+
+class Bordered(Operator, abstract=True):
+    """``paddings[i]`` elements before and after along axis i; paddings [rank, 2]."""
+
+    quant = QuantRule(same_scale=True)
+    dtype_versions = {BOOL: 5, INT16: 3, INT8: 2}
+
+    def infer(self, x: Operand, paddings: Operand, *rest: Operand) -> Sequence[TensorType]:
+        borders = constant_ints(paddings)
+        if x.shape is None:
+            rank = None if paddings.shape is None else paddings.shape[0]
+            return [TensorType(x.dtype, unknown(rank))]
+        shape = x.shape
+        if length(paddings) not in (None, 2 * len(shape)):
+            raise ShapeError(
+                f"{paddings.name!r} {paddings.shape} should be [{len(shape)}, 2] for "
+                f"{x.name!r} {shape}"
+            )
+        if borders is None:
+            return [TensorType(x.dtype, unknown(len(shape)))]
+        if any(b < 0 for b in borders):
+            raise ShapeError(f"{paddings.name!r} has a negative border for {x.name!r}: {borders}")
+        return [
+            TensorType(
+                x.dtype,
+                tuple(
+                    None if d is None else d + borders[2 * i] + borders[2 * i + 1]
+                    for i, d in enumerate(shape)
+                ),
+            )
+        ]
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        x = inputs[0]
+        wide = x is not None and x.shape is not None and len(x.shape) > 4
+        return max(super().version(inputs, outputs), 4 if wide else 1)
+
+
+def _borders(x: Array, paddings: Array) -> Array:
+    """The paddings as an int array [rank, 2]."""
+    if paddings.size != 2 * x.ndim or np.any(paddings < 0):
+        raise ShapeError(f"paddings {paddings.tolist()} do not fit a tensor of shape {x.shape}")
+    borders = paddings.reshape(x.ndim, 2).astype(np.int64)
+    sized([d + int(b[0]) + int(b[1]) for d, b in zip(x.shape, borders, strict=True)])
+    return borders
+
+
+class Pad(Bordered):
+    """A border of zeros."""
+
+    name = "PAD"
+    options = "PadOptions"
+    inputs = "input paddings"
+
+    def passes_codes(self) -> bool:
+        return False  # zero is the code zero_point
+
+    def reference(self, x: Array, paddings: Array) -> Array:
+        return np.pad(x, _borders(x, paddings)) if x.ndim else x
+
+    cases = (
+        case(f32(2, 3), const([[1, 2], [0, 1]])),
+        case(f32(1, 4, 4, 2), const([[0, 0], [1, 1], [2, 0], [0, 0]])),
+        case(f32(1, 2, 1, 2, 2), const([[0, 0], [1, 1], [2, 0], [0, 0], [0, 1]])),
+        case(f32(2, 3), const([[1, 0], [0, 1]], INT64)),
+        case(ints(3), const([[2, 1]])),
+        case(ints(3, dtype=INT64), const([[2, 1]])),
+        case(f32(2, 3), given([[1, 2], [0, 1]])),
+        case(
+            codes(2, 3, quant=Quant.of(0.5, 3)),
+            const([[1, 0], [1, 1]]),
+            results=[(INT8, Quant.of(0.5, 3))],
+        ),
+    )
+
+
+class PadV2(Bordered):
+    """A border of a given value."""
+
+    name = "PADV2"
+    options = "PadV2Options"
+    inputs = "input paddings constant_values"
+
+    def infer(self, x: Operand, paddings: Operand, *rest: Operand) -> Sequence[TensorType]:
+        same_dtype(x, *rest)
+        return super().infer(x, paddings)
+
+    def reference(self, x: Array, paddings: Array, value: Array) -> Array:
+        if value.size != 1:
+            raise ShapeError(f"PADV2 takes one value for the border, and was given {value.shape}")
+        border = value.reshape(())
+        return np.pad(x, _borders(x, paddings), constant_values=border) if x.ndim else x
+
+    cases = (
+        case(f32(2, 3), const([[1, 2], [0, 1]]), const(-2.5)),
+        case(f32(2, 3), const([[1, 2], [0, 1]]), const([7.0])),
+        case(ints(3), const([[2, 1]]), const(-4)),
+        case(f32(2), const([[1, 1]]), const(float("-inf"))),
+        case(f32(2, 3), given([[1, 2], [0, 1]]), given(0.5)),
+    )
+
+
+class MirrorPad(Bordered):
+    """A border that mirrors the inside."""
+
+    name = "MIRROR_PAD"
+    options = "MirrorPadOptions"
+    inputs = "input paddings"
+    mode: MirrorMode = attr(MirrorMode.REFLECT)
+    dtype_versions = {INT16: 3, INT8: 2}
+
+    def reference(self, x: Array, paddings: Array) -> Array:
+        borders = _borders(x, paddings)
+        for dim, border in zip(x.shape, borders, strict=True):
+            most = dim - 1 if self.mode is MirrorMode.REFLECT else dim
+            if border.max() > max(most, 0):
+                raise ShapeError(f"an extent of {dim} cannot be mirrored by {border.tolist()}")
+        if x.ndim == 0:
+            return x
+        if self.mode is MirrorMode.REFLECT:
+            return np.pad(x, borders, mode="reflect")
+        return np.pad(x, borders, mode="symmetric")
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        return Operator.version(self, inputs, outputs)
+
+    cases = (
+        case(f32(3, 4), const([[1, 2], [0, 3]])),
+        case(f32(3, 4), const([[3, 1], [4, 0]]), mode=MirrorMode.SYMMETRIC),
+        case(f32(1, 3, 3, 2), const([[0, 0], [1, 1], [2, 2], [0, 0]], INT64)),
+        case(ints(4), const([[2, 1]])),
+    )
+
+
+class Tile(Operator):
+    """``multiples[i]`` copies side by side along axis i."""
+
+    name = "TILE"
+    options = "TileOptions"
+    inputs = "input multiples"
+    quant = QuantRule(same_scale=True)
+    dtype_versions = {INT8: 3, STRING: 2}
+
+    def infer(self, x: Operand, multiples: Operand) -> Sequence[TensorType]:
+        counts = constant_ints(multiples)
+        if x.shape is None:
+            return [TensorType(x.dtype, unknown(length(multiples)))]
+        if length(multiples) not in (None, len(x.shape)):
+            raise ShapeError(
+                f"{multiples.name!r} {multiples.shape} should have an element for each axis of "
+                f"{x.name!r} {x.shape}"
+            )
+        if counts is None:
+            return [TensorType(x.dtype, unknown(len(x.shape)))]
+        if any(c < 0 for c in counts):
+            raise ShapeError(f"{x.name!r} cannot be repeated {counts} times")
+        shape = (
+            0 if c == 0 else None if d is None else d * c
+            for d, c in zip(x.shape, counts, strict=True)
+        )
+        return [TensorType(x.dtype, tuple(shape))]
+
+    def reference(self, x: Array, multiples: Array) -> Array:
+        counts = integers(multiples)
+        if len(counts) != x.ndim:
+            raise ShapeError(f"multiples {counts} do not fit a tensor of shape {x.shape}")
+        sized([d * c for d, c in zip(x.shape, counts, strict=True)])
+        return np.tile(x, counts)
+
+    cases = (
+        case(f32(2, 3), const([2, 1])),
+        case(f32(2, 1, 3), const([1, 3, 2], INT64)),
+        case(ints(3), const([2])),
+        case(flags(2, 2), const([1, 2])),
+        case(f32(2, 3), const([0, 1])),
+        case(f32(2, 3), given([1, 2])),
+        case(ints(2, dtype=UINT8), const([2])),
+    )
