@@ -98,8 +98,9 @@ def _largest_weight(graph_def: Any) -> int:
     return max((int(np.prod(shape)) for shape in shapes), default=0)
 
 
-def update_index(path: Path, entries: dict[str, Any], known: Iterable[str]) -> None:
-    """Put entries into a JSON index; those of graphs that are no longer known are dropped."""
+def update_index(path: Path, entries: dict[str, Any], known: Iterable[str] | None = None) -> None:
+    """Put entries into a JSON index; given `known` names, entries of any other are dropped."""
     index = json.loads(path.read_text()) if path.exists() else {}
-    index = {key: value for key, value in index.items() if key in set(known)} | entries
-    path.write_text(json.dumps(dict(sorted(index.items())), indent=1) + "\n")
+    if known is not None:
+        index = {key: value for key, value in index.items() if key in known}
+    path.write_text(json.dumps(dict(sorted((index | entries).items())), indent=1) + "\n")

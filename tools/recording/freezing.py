@@ -40,9 +40,14 @@ def freeze(case: Case) -> Frozen:
 
 
 def freeze_function(model: Any, specs: list[tf.TensorSpec]) -> Frozen:
-    """Trace a model for inference and turn its variables into constants, as TensorFlow 2 does."""
+    """Trace a model for inference and freeze it."""
     traced = model if hasattr(model, "get_concrete_function") else tf.function(model)
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(*specs))
+    return freeze_concrete(traced.get_concrete_function(*specs))
+
+
+def freeze_concrete(function: Any) -> Frozen:
+    """Turn a concrete function's variables into constants, as TensorFlow 2 does."""
+    frozen = convert_variables_to_constants_v2(function)
     outputs = tf.nest.flatten(frozen.structured_outputs)
     return Frozen(
         frozen.graph.as_graph_def(),
