@@ -6,7 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from octolite.frontends.graphdef import array, math, nn, quant  # noqa: F401  (register handlers)
+from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers and rules)
+    array,
+    einsum,
+    functions,
+    gelu,
+    leftovers,
+    math,
+    nn,
+    quant,
+)
 from octolite.frontends.graphdef.arrays import Arrays, Dims
 from octolite.frontends.graphdef.engine import HANDLERS, Importer, Progress, tf
 from octolite.frontends.graphdef.reader import read
@@ -57,9 +66,10 @@ def convert(
     """The same for a ``GraphDef`` message (see :mod:`octolite.frontends.proto`)."""
     source = Source(graph)
     arrays = Arrays.choose(source, input_arrays, output_arrays)
+    order = source.order(arrays.outputs.values())
+    arrays.settle(order)
     importer = Importer(source)
     inputs = arrays.add_inputs(importer, input_shapes or {})
-    order = source.order(arrays.outputs.values(), set(arrays.inputs.values()))
     importer.run(order, on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()

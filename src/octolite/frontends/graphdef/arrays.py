@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from octolite.errors import InvalidGraphError, UsageError, did_you_mean
 from octolite.frontends.graphdef.engine import Importer
-from octolite.frontends.graphdef.source import Ref, Source, TfNode
+from octolite.frontends.graphdef.nodes import Ref, TfNode
+from octolite.frontends.graphdef.source import Source
 from octolite.ir.graph import Value
 from octolite.ir.types import DType, Shape
 
@@ -24,6 +25,7 @@ class Arrays:
 
     inputs: dict[str, Ref]
     outputs: dict[str, Ref]
+    named: bool
 
     @classmethod
     def choose(
@@ -34,23 +36,27 @@ class Arrays:
             feeds = {str(r): r for r in source.placeholders()}
         else:
             feeds = _named(source, inputs, "input")
+        source.feeds = set(feeds.values())
         if outputs is None:
-            results = {str(r): r for r in source.sinks(feeds.values())}
+            results = {str(r): r for r in source.sinks()}
         else:
             results = _named(source, outputs, "output")
         if not results:
             raise UsageError(
                 "every node of the graph is consumed by another, so its outputs must be named"
             )
-        needed = source.order(results.values(), set(feeds.values()))
-        if inputs is None:
-            used = {r for n in needed for r in n.inputs} | {
-                source.resolve(r) for r in results.values()
-            }
-            feeds = {name: ref for name, ref in feeds.items() if ref in used}
-        else:
-            _check_fed(needed, feeds)
-        return cls(feeds, results)
+        return cls(feeds, results, named=inputs is not None)
+
+    def settle(self, order: Sequence[TfNode]) -> None:
+        """Leave out default inputs that the nodes in ``order`` do not need.
+
+        Raises :class:`UsageError` where they need an input that is not given.
+        """
+        if self.named:
+            _check_fed(order, self.inputs)
+            return
+        used = {r for n in order for r in n.inputs} | set(self.outputs.values())
+        self.inputs = {name: ref for name, ref in self.inputs.items() if ref in used}
 
     def add_inputs(self, importer: Importer, shapes: Mapping[str, Dims]) -> dict[str, Value]:
         """The graph's inputs, by the caller's names. Raises :class:`UsageError`."""

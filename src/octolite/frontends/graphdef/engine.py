@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
-from octolite.frontends.graphdef.source import Attributes, Ref, Source, TfNode
+from octolite.frontends.graphdef.nodes import Attributes, Ref, TfNode
+from octolite.frontends.graphdef.source import Source
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import INT32, INT64, Array, DType
-from octolite.ops import operator_class
+from octolite.ops import REGISTRY
 
 Handler = Callable[..., Any]
 Progress = Callable[[str, int, int], None]
@@ -149,7 +150,9 @@ class Site(Attributes):
 
     def ops(self, operator: str, *inputs: Known | None, **attributes: Any) -> tuple[Value, ...]:
         """The same, with all results."""
-        op = operator_class(operator)(**attributes)
+        if operator not in REGISTRY:
+            raise UnsupportedError(f"{operator}, which {self.op_type} needs, is not supported")
+        op = REGISTRY[operator](**attributes)
         like = next((v for v in inputs if isinstance(v, Value)), None)
         values = [None if v is None else self.known(v, like) for v in inputs]
         op.check_arity(len(values))
@@ -179,6 +182,10 @@ class Site(Attributes):
         value = Value.constant(self._importer.unique(f"{self.name}/const"), array, dtype)
         self._created.append(value)
         return value
+
+    def like(self, x: Value, number: float) -> Value:
+        """A constant scalar of the dtype of ``x``."""
+        return self.known(number, x)
 
     def _fold(
         self, op: Any, values: Sequence[Value | None], outputs: Sequence[Value]
@@ -253,7 +260,8 @@ class Site(Attributes):
         views = self._importer.views
         if (id(x), key) not in views:
             assert x.data is not None
-            value = self.constant(change(x.data))
+            base = self._importer.unique(f"{x.name}/rearranged")
+            value = Value.constant(base, change(x.data), x.dtype)
             value.range = x.range
             views[id(x), key] = value
         return views[id(x), key]

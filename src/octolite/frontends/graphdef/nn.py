@@ -107,15 +107,16 @@ def conv2d_transpose(n: Site, sizes: Value, weights: Value, x: Value) -> Value:
 
 @tf("MatMul")
 def matmul(n: Site, a: Value, b: Value) -> Value:
-    return _product(n, a, b, n.flag("transpose_a", False), n.flag("transpose_b", False))
+    return product(n, a, b, n.flag("transpose_a", False), n.flag("transpose_b", False))
 
 
 @tf("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 def batch_matmul(n: Site, a: Value, b: Value) -> Value:
-    return _product(n, a, b, n.flag("adj_x", False), n.flag("adj_y", False))
+    return product(n, a, b, n.flag("adj_x", False), n.flag("adj_y", False))
 
 
-def _product(n: Site, a: Value, b: Value, flip_a: bool, flip_b: bool) -> Value:
+def product(n: Site, a: Value, b: Value, flip_a: bool = False, flip_b: bool = False) -> Value:
+    """``a · b`` over the last two axes, either flipped first; constant weights make it a layer."""
     if b.is_constant and b.shape is not None and len(b.shape) == 2 and b.dtype is FLOAT32:
         if flip_a:
             rank = n.rank(a)
@@ -217,24 +218,15 @@ def softsign(n: Site, x: Value) -> Value:
     return n.op("DIV", x, n.op("ADD", n.op("ABS", x), 1.0))
 
 
-@tf("Softmax")
-def softmax(n: Site, x: Value) -> Value:
-    return n.op("SOFTMAX", x, beta=1.0)
-
-
 # -- resizing and blocks -----------------------------------------------------------------------
 
 
 @tf("ResizeBilinear", "ResizeNearestNeighbor")
 def resize(n: Site, x: Value, size: Value) -> Value:
-    names = {"ResizeBilinear": "RESIZE_BILINEAR"}
-    return n.op(
-        names.get(n.op_type, "RESIZE_NEAREST_NEIGHBOR"),
-        n.cast(x, FLOAT32) if n.op_type == "ResizeBilinear" else x,
-        n.int32(size),
-        align_corners=n.flag("align_corners", False),
-        half_pixel_centers=n.flag("half_pixel_centers", False),
-    )
+    grid = {name: n.flag(name, False) for name in ("align_corners", "half_pixel_centers")}
+    if n.op_type == "ResizeBilinear":
+        return n.op("RESIZE_BILINEAR", n.cast(x, FLOAT32), n.int32(size), **grid)
+    return n.op("RESIZE_NEAREST_NEIGHBOR", x, n.int32(size), **grid)
 
 
 @tf("SpaceToDepth", "DepthToSpace")
