@@ -170,7 +170,7 @@ class StridedSlice(Operator):
                 first, last, stride = (b[entry.index] for b in bounds)
                 dim = x.shape[entry.axis]
                 if entry.shrink:
-                    index.append(_position(first, dim))
+                    index.append(self._position(entry.index, dim, first, stride))
                 else:
                     index.append(self._slice(entry.index, dim, first, last, stride))
         return np.asarray(x[tuple(index)])
@@ -207,7 +207,7 @@ class StridedSlice(Operator):
         first, last, stride = (None if b is None else b[entry.index] for b in bounds)
         if entry.shrink:
             if first is not None and dim is not None:
-                _position(first, dim)
+                self._position(entry.index, dim, first, 1 if stride is None else stride)
             return
         if self.begin_mask >> entry.index & 1 and not self.offset:
             first = 0
@@ -217,6 +217,15 @@ class StridedSlice(Operator):
             yield None
         else:
             yield len(range(*self._slice(entry.index, dim, first, last, stride).indices(dim)))
+
+    def _position(self, index: int, dim: int, first: int, stride: int) -> int:
+        """The element that entry ``index`` takes of an axis of extent ``dim``."""
+        position = 0 if self.begin_mask >> index & 1 else first
+        if not -dim <= position < dim or stride < 1:
+            raise ShapeError(
+                f"index {position} with stride {stride} does not fit an extent of {dim}"
+            )
+        return position
 
     def _slice(self, index: int, dim: int, first: int, last: int, stride: int) -> slice:
         """The slice that entry ``index`` takes of an axis of extent ``dim``."""
@@ -255,6 +264,7 @@ class StridedSlice(Operator):
             end_mask=1,
             shrink_axis_mask=2,
         ),
+        case(f32(3), const([2]), const([3]), const([1]), begin_mask=1, shrink_axis_mask=1),
         case(f32(3, 4), const([-1, 2]), const([0, 0]), const([1, 1]), shrink_axis_mask=3),
         case(f32(2, 3, 4), const([0, 1]), const([0, 3]), const([1, 1]), ellipsis_mask=1),
         case(
@@ -281,12 +291,6 @@ class StridedSlice(Operator):
         case(flags(6), const([1]), const([6]), const([2])),
         case(f32(6), given([1]), given([6]), given([2])),
     )
-
-
-def _position(index: int, dim: int) -> int:
-    if not -dim <= index < dim:
-        raise ShapeError(f"index {index} is out of range for an extent of {dim}")
-    return index
 
 
 def _rank(x: Operand | None) -> int:
