@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from octolite.ir import numerics
-from octolite.ir.graph import Model, Node
+from octolite.ir.graph import Node
 from octolite.ir.types import Array, Quant, Shape
 from octolite.ops import REGISTRY
 from octolite.ops.case import Case
 from octolite.tflite import read, write
-
-HYBRID_SQNR = 30.0
-"""Least signal to noise, in dB, between two hybrid results: 8 bits over a few dozen products."""
-
-DEFAULT_KERNELS = {
-    "DEPTH_TO_SPACE",  # version 2, which int8 needs, is not among the reference kernels
-    "ELU",  # no reference kernel
-    "LOCAL_RESPONSE_NORMALIZATION",  # the reference kernel leaves out the window's last channel
-}
-"""Operators for which LiteRT's optimized kernels are the judge."""
+from tests.ops.litert import arrays_of, assert_close, assert_hybrid, compatible, litert, ours
 
 CASES = [
     pytest.param(name, case, id=f"{name}-{i}")
@@ -44,70 +33,6 @@ class Blank:
     shape: Shape | None
     data: Array | None = None
     quant: Quant | None = None
-
-
-def arrays_of(node: Node, feeds: dict[str, Array]) -> list[Array | None]:
-    """The array of each input of ``node``: what is fed, or the constant."""
-    return [
-        None if v is None else (v.data if v.data is not None else feeds[v.name])
-        for v in node.inputs
-    ]
-
-
-def ours(model: Model, feeds: dict[str, Array]) -> tuple[Array, ...]:
-    """What the reference says of a model of one node."""
-    node = model.main.nodes[0]
-    return node.op.run(arrays_of(node, feeds), node.inputs, node.outputs)
-
-
-def litert(model: Model, feeds: dict[str, Array]) -> list[Array]:
-    """What LiteRT's kernels say of a model of one node."""
-    reference = model.main.nodes[0].op.name not in DEFAULT_KERNELS
-    interpreter = Interpreter(
-        model_content=write(model),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-        if reference
-        else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], feeds[detail["name"]])
-    interpreter.invoke()
-    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
-
-
-def assert_close(found: Array, expected: Array, tolerance: float) -> None:
-    """``found`` has the type and shape of ``expected``, and is near it where it is float."""
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    if expected.dtype.kind not in "fc":
-        np.testing.assert_array_equal(found, expected)
-        return
-    largest = np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=max(tolerance * largest, 1e-30))
-
-
-def sqnr(signal: Array, approximation: Array) -> float:
-    """Signal to noise ratio in dB, both sides summed over everything."""
-    noise = float(np.sum((signal.astype(np.float64) - approximation) ** 2))
-    return float(10 * np.log10(np.sum(signal.astype(np.float64) ** 2) / max(noise, 1e-30)))
-
-
-def assert_hybrid(model: Model, feeds: dict[str, Array], mine: Array, theirs: Array) -> None:
-    """Two quantizations of the same activations: neither far apart, nor ours the noisier one.
-
-    The yardstick is the float result of the weights as they are stored.
-    """
-    node = model.main.nodes[0]
-    arrays = [
-        numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a
-        for a, v in zip(arrays_of(node, feeds), node.inputs, strict=True)
-    ]
-    exact = node.op.reference(*arrays)
-    assert mine.dtype == theirs.dtype
-    assert mine.shape == theirs.shape
-    assert sqnr(mine, theirs) >= HYBRID_SQNR
-    assert sqnr(exact, mine) >= sqnr(exact, theirs) - 0.5
 
 
 @pytest.mark.parametrize(("name", "case"), [c for c in CASES if c.values[1].litert])
@@ -182,14 +107,6 @@ def test_shape_rule_agrees_with_itself_when_less_is_known(name: str, case: Case)
             if not case.results:
                 assert found.dtype is value.dtype
             assert compatible(found.shape, result.shape), f"{inputs} give {found.shape}"
-
-
-def compatible(found: Shape | None, shape: Sequence[int | None]) -> bool:
-    """Whether ``found`` says nothing that contradicts ``shape``."""
-    return found is None or (
-        len(found) == len(shape)
-        and all(a is None or a == b for a, b in zip(found, shape, strict=True))
-    )
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)

@@ -31,7 +31,7 @@ def round_half_away(x: Array) -> Array:
 
 def channel_shape(quant: Quant, rank: int) -> tuple[int, ...]:
     """The shape in which per-channel parameters broadcast over a tensor of ``rank``."""
-    if not quant.per_channel:
+    if quant.scale.size == 1:
         return (1,) * rank
     shape = [1] * rank
     shape[quant.axis] = quant.scale.size
