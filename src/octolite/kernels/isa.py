@@ -103,6 +103,7 @@ def _real_tile(lanes: int, heights: tuple[int, ...], vectors: int = 2) -> Tile:
         emit=lambda k, acc, a, b: k.fma(a, b, acc),
         heights=heights,
         vectors=vectors,
+        mnemonic="vfmadd",
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import tempfile
@@ -60,6 +61,7 @@ class Library:
 
 
 _lock = threading.Lock()
+_serial = itertools.count()  # the linker wants every library to have a name of its own
 _libraries: dict[tuple[str, str], Library] = {}
 
 
@@ -71,9 +73,22 @@ def load(unit: Unit, isa: Isa) -> Library:
     with _lock:
         found = _libraries.get((unit.key, isa.name))
         if found is None:
-            found = _link(unit, isa, _object(unit, isa))
-            _libraries[unit.key, isa.name] = found
+            found = _libraries[unit.key, isa.name] = _load(unit, isa)
         return found
+
+
+def _load(unit: Unit, isa: Isa) -> Library:
+    path = _path(unit, isa)
+    kept = _read(path)
+    if kept is not None:
+        try:
+            return _link(unit, isa, kept)
+        except KernelError as error:
+            log.info("cached kernel %s is of no use: %s", path, error)
+    module, machine = optimized(unit, isa)
+    code = bytes(machine.emit_object(module))
+    _write(path, code)
+    return _link(unit, isa, code)
 
 
 def optimized(unit: Unit, isa: Isa, triple: str | None = None) -> tuple[Any, Any]:
@@ -119,7 +134,7 @@ def _link(unit: Unit, isa: Isa, code: bytes) -> Library:
     for name in unit.exports:
         builder.export_symbol(name)
     try:
-        tracker = builder.link(_linker(), f"{isa.name} {unit.key}")
+        tracker = builder.link(_linker(), f"{isa.name} {unit.key} {next(_serial)}")
     except RuntimeError as error:
         raise KernelError(f"kernel {unit.key!r} for {isa.name} cannot be linked: {error}") from None
     return Library(tracker, unit.exports)
@@ -142,7 +157,7 @@ def _source_digest() -> str:
     return digest.hexdigest()
 
 
-def _object(unit: Unit, isa: Isa) -> bytes:
+def _path(unit: Unit, isa: Isa) -> Path:
     facts = (
         unit.key,
         isa.name,
@@ -154,13 +169,7 @@ def _object(unit: Unit, isa: Isa) -> bytes:
         _source_digest(),
     )
     name = hashlib.sha256("\0".join(facts).encode()).hexdigest()
-    path = cache_folder() / f"{name}.o"
-    code = _read(path)
-    if code is None:
-        module, machine = optimized(unit, isa)
-        code = bytes(machine.emit_object(module))
-        _write(path, code)
-    return code
+    return cache_folder() / f"{name}.o"
 
 
 def _read(path: Path) -> bytes | None:

@@ -45,18 +45,18 @@ class Program:
 
 
 class Executor:
-    """A crew of ``num_threads`` threads, the caller's being one of them.
+    """A crew of ``num_threads`` threads (at most 64), the caller's being one of them.
 
     Raises:
-        UsageError: ``num_threads`` is not in 1…64.
+        UsageError: ``num_threads`` is not positive.
         KernelError: the compiled side could not be made.
     """
 
     def __init__(self, num_threads: int = 1) -> None:
-        if not 1 <= num_threads <= MAX_THREADS:
-            raise UsageError(f"num_threads is {num_threads}; it must be 1 to {MAX_THREADS}")
-        self.num_threads = num_threads
-        self._crew = _Crew(num_threads - 1)
+        if num_threads < 1:
+            raise UsageError(f"num_threads is {num_threads}; it must be at least 1")
+        self.num_threads = min(num_threads, MAX_THREADS)
+        self._crew = _Crew(self.num_threads - 1)
         self._busy = threading.Lock()
         self._finalizer = weakref.finalize(self, self._crew.dismiss)
 

@@ -1,0 +1,127 @@
+"""The rows of the instruction sets: what their tiles mean, and the code that comes of them."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from octolite.errors import KernelError
+from octolite.kernels import depthwise, dot, isa, jit, prepare, walk
+from octolite.kernels.simd import PTR, Builder, vec
+
+X86 = "x86_64-unknown-linux-gnu"
+ARM = "aarch64-unknown-linux-gnu"
+UNITS = [
+    *(dot.unit(hybrid, curved) for hybrid in (False, True) for curved in (False, True)),
+    *(depthwise.unit(hybrid, False) for hybrid in (False, True)),
+    prepare.float_unit(),
+    walk.unit(),
+]
+
+
+def units(row: isa.Isa) -> list[jit.Unit]:
+    return [*UNITS, prepare.unit(row.dot, True), prepare.unit(row.dot, False)]
+
+
+def one_step(tile: isa.Tile) -> jit.Unit:
+    """``step(acc, a, b)``: one use of the tile on memory."""
+
+    def emit(module: Any, row: isa.Isa) -> None:
+        k = Builder(module, "step", (PTR, PTR, PTR))
+        acc, a, b = k.args
+        total = k.load(vec(tile.sum, tile.lanes), acc)
+        k.store(tile.emit(k, total, tile.load_a(k, a), tile.load_b(k, b)), acc)
+        k.ret()
+
+    return jit.Unit(f"one step {tile.name} {tile.lanes}", ("step",), emit)
+
+
+@pytest.mark.parametrize("kind", ["dot", "real"])
+def test_tiles_do_what_their_model_says(
+    row: isa.Isa, kind: str, random: np.random.Generator
+) -> None:
+    tile: isa.Tile = getattr(row, kind)
+    step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(jit.load(one_step(tile), row)["step"])
+    for _ in range(200):
+        if kind == "real":
+            a = random.standard_normal(tile.depth, np.float32)
+            b = random.standard_normal((tile.lanes, tile.depth), np.float32)
+            acc = random.standard_normal(tile.lanes, np.float32)
+        else:
+            codes = random.choice([-128, -127, -1, 0, 1, 126, 127], tile.depth)
+            a = (codes + tile.offset).astype(tile.code)
+            b = random.choice([-127, -1, 0, 1, 127], (tile.lanes, tile.depth)).astype(np.int8)
+            acc = random.integers(-(2**31) + 2**18, 2**31 - 2**18, tile.lanes).astype(np.int32)
+        expected = tile.model(acc, a, b)
+        step(acc.ctypes.data, a.ctypes.data, b.ctypes.data)
+        np.testing.assert_allclose(acc, expected, rtol=1e-6 if kind == "real" else 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("row_", isa.ROWS, ids=lambda row: row.name)
+def test_every_row_compiles_anywhere(row_: isa.Isa) -> None:
+    for unit in units(row_):
+        text = jit.assembly(unit, row_, X86)
+        assert all(f"{name}:" in text for name in unit.exports)
+
+
+def test_the_generic_row_is_portable() -> None:
+    for unit in units(isa.GENERIC):
+        text = jit.assembly(unit, isa.GENERIC, ARM)
+        assert all(f"{name}:" in text for name in unit.exports)
+
+
+def hot_loop(text: str, block: str, mnemonic: str) -> list[str]:
+    """The longest stretch between labels or jumps that uses ``mnemonic``."""
+    body = text.split(f"\n{block}:", 1)[1].split(".Lfunc_end", 1)[0]
+    stretches = re.split(r"\n\.L\w+:.*|\n\tj\w+\t.*", body)
+    return max((s.splitlines() for s in stretches), key=lambda lines: _count(lines, mnemonic))
+
+
+def _count(lines: list[str], mnemonic: str) -> int:
+    return sum(_is(line, mnemonic) for line in lines)
+
+
+def _is(line: str, mnemonic: str) -> bool:
+    return line.strip().removeprefix("{vex}").strip().startswith(mnemonic)
+
+
+@pytest.mark.parametrize("row_", isa.ROWS[1:], ids=lambda row: row.name)
+@pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
+def test_sums_stay_in_registers(row_: isa.Isa, hybrid: bool) -> None:
+    tile = row_.dot if hybrid else row_.real
+    text = jit.assembly(dot.unit(hybrid, False), row_, X86)
+    height = tile.heights[-1]
+    loop = hot_loop(text, f"block{height}", tile.mnemonic)
+    assert _count(loop, tile.mnemonic) == height * tile.vectors
+    assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"
+    register = {8: "ymm", 16: "zmm"}[tile.lanes]
+    assert all(register in line for line in loop if _is(line, tile.mnemonic))
+
+
+def test_the_best_row_that_runs_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OCTOLITE_ISA", raising=False)
+    assert isa.current() is [row for row in isa.ROWS if row.runs_here][-1]
+
+
+def test_a_row_can_be_forced(row: isa.Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTOLITE_ISA", row.name)
+    assert isa.current() is row
+
+
+def test_an_unknown_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTOLITE_ISA", "avx3")
+    with pytest.raises(KernelError, match=r"no instruction set 'avx3'.*avx2"):
+        isa.current()
+
+
+def test_a_row_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = dataclasses.replace(isa.GENERIC, name="absent", needs=("a-feature-of-no-cpu",))
+    monkeypatch.setattr(isa, "ROWS", (*isa.ROWS, absent))
+    monkeypatch.setenv("OCTOLITE_ISA", "absent")
+    with pytest.raises(KernelError, match=r"'absent', which needs a-feature-of-no-cpu"):
+        isa.current()

@@ -1,0 +1,88 @@
+"""What ``build`` and ``launch`` refuse, and that loading the requests compiles nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from octolite.errors import KernelError
+from octolite.ir.types import Activation
+from octolite.kernels import isa, spec
+from octolite.kernels.select import build, weight_shape
+
+FC = spec.FullyConnected(8, 4, hybrid=True)
+CODES = np.ones((4, 8), np.int8)
+SCALE = np.ones(4, np.float32)
+
+
+def test_requests_need_no_compiler() -> None:
+    code = "import sys, octolite.kernels.spec; sys.exit('llvmlite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "weights", "bias", "scale", "message"),
+    [
+        (FC, CODES.T, None, SCALE, r"shape \[4, 8\], not int8 of shape \[8, 4\]"),
+        (FC, CODES.astype(np.float32), None, SCALE, "not float32"),
+        (FC, CODES, None, None, "needs the scales"),
+        (FC, CODES, np.ones(3, np.float32), SCALE, "3 values of bias for 4 channels"),
+        (FC, CODES, None, SCALE[:2], "2 values of scale for 4 channels"),
+        (
+            spec.Conv2D((1, 1), 6, 4, groups=4),
+            np.ones((4, 1, 1, 1), np.float32),
+            None,
+            None,
+            "do not divide into 4 groups",
+        ),
+        (
+            spec.FullyConnected(8, 4, Activation.SIGN_BIT, hybrid=True),
+            CODES,
+            None,
+            SCALE,
+            "no kernel applies SIGN_BIT",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    request_: spec.Request,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    scale: np.ndarray | None,
+    message: str,
+) -> None:
+    with pytest.raises(KernelError, match=message):
+        build(request_, weights, bias, scale)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(KernelError, match="built for 8, the launch has 9"):
+        build(FC, CODES, None, SCALE).launch((2, 9))
+    conv = spec.Conv2D((1, 1), 3, 2)
+    kernel = build(conv, np.ones(weight_shape(conv), np.float32))
+    with pytest.raises(KernelError, match="built for 3, the launch has 4"):
+        kernel.launch((1, 2, 2, 4), output_hw=(2, 2))
+    with pytest.raises(KernelError, match="output_hw"):
+        kernel.launch((1, 2, 2, 3))
+
+
+def test_constants_are_copied() -> None:
+    weights, bias = CODES.copy(), np.ones(4, np.float32)
+    kernel = build(FC, weights, bias, SCALE)
+    packed, kept = kernel.panels.data.copy(), kernel.panels.bias.copy()
+    weights[...], bias[...] = 0, 0
+    np.testing.assert_array_equal(kernel.panels.data, packed)
+    np.testing.assert_array_equal(kernel.panels.bias, kept)
+
+
+def test_a_launch_says_what_it_is(row: isa.Isa) -> None:
+    kernel = build(FC, CODES, None, SCALE, isa=row)
+    launch = kernel.launch((3, 8))
+    assert launch.output_shape == (3, 4)
+    assert launch.macs == 3 * 4 * 8
+    assert kernel.label.startswith("hybrid dot")
+    assert kernel.label.endswith(row.name)
+    assert [step.label for step in launch.steps(0, 0, 0)] == ["quantize rows", kernel.label]
