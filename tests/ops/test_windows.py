@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from octolite.ir.types import Padding
 from octolite.ops import REGISTRY
-from octolite.ops.case import Case, case, const, f32, int8_weights, weights
+from octolite.ops.case import Case, Tensor, case, const, f32, int8_weights, weights
 from octolite.ops.shapes import window
 from tests.ops.litert import assert_close, assert_hybrid, litert, ours
 
@@ -107,3 +108,23 @@ def test_transpose_conv(
         stride_w=columns,
     )
     check("TRANSPOSE_CONV", example)
+
+
+@pytest.mark.parametrize(
+    ("name", "filters"),
+    [
+        ("CONV_2D", int8_weights(5, 3, 3, 4)),
+        ("CONV_2D", int8_weights(5, 1, 1, 4)),
+        ("CONV_2D", int8_weights(6, 3, 3, 2)),
+        ("DEPTHWISE_CONV_2D", int8_weights(1, 3, 3, 4, axis=3)),
+    ],
+)
+def test_images_of_a_batch_do_not_touch_each_other(name: str, filters: Tensor) -> None:
+    example = case(f32(3, 5, 4, 4), filters)
+    model, feeds = example.build(REGISTRY[name])
+    images = feeds["in0"] * np.array([1, 1000, np.nan], np.float32).reshape(3, 1, 1, 1)
+    (together,) = ours(model, {"in0": images})
+    alone = [ours(model, {"in0": images[i : i + 1]})[0][0] for i in range(3)]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(np.isnan(together).all(axis=(1, 2, 3)), [False, False, True])
+    assert np.isfinite(together[:2]).all()
