@@ -66,7 +66,8 @@ class _Writer:
             SignatureDefs=self._offsets(signatures),
         )
         self.builder.Finish(root, schema.FILE_IDENTIFIER)
-        return bytes(self.builder.Output())
+        # Output() would copy the file once more.
+        return bytes(memoryview(self.builder.Bytes)[self.builder.Head() :])
 
     # -- FlatBuffer building blocks -------------------------------------------------------------
 
