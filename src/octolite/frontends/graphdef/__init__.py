@@ -70,7 +70,7 @@ def convert(
     arrays.settle(order)
     importer = Importer(source)
     inputs = arrays.add_inputs(importer, input_shapes or {})
-    importer.run(order, on_progress)
+    importer.run(order, map(source.resolve, arrays.outputs.values()), on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()
     return Model([importer.graph], [Signature("serving_default", inputs, outputs, importer.graph)])

@@ -8,7 +8,8 @@ node's results. Nothing else is needed to support a TensorFlow operator.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,29 +67,45 @@ class Importer:
 
     source: Source
     graph: Graph = field(default_factory=Graph)
-    values: dict[Ref, Value | None] = field(default_factory=dict)  # None: could not be imported
+    values: dict[Ref, Value] = field(default_factory=dict)
+    imported: set[str] = field(default_factory=set)
     problems: dict[str, list[str]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-    views: dict[tuple[int, Any], Value] = field(default_factory=dict)
+    views: dict[int, tuple[Value, dict[Any, Value]]] = field(default_factory=dict)
     folded: int = 0
 
-    def run(self, order: Sequence[TfNode], on_progress: Progress | None = None) -> None:
-        """Import the nodes of ``order``. Raises :class:`UnsupportedError` for all that fail."""
+    def run(
+        self, order: Sequence[TfNode], keep: Iterable[Ref], on_progress: Progress | None = None
+    ) -> None:
+        """Import the nodes of ``order``; the values of ``keep`` stay in :attr:`values`.
+
+        Raises :class:`UnsupportedError` for all that fail.
+        """
         self.names.update(n.name for n in order)
+        readers = Counter(r for n in order for r in n.inputs) + Counter(keep)
         for done, node in enumerate(order, 1):
             try:
                 self._import(node)
             except UnsupportedError as error:
                 self._note(node, str(error))
+            readers.subtract(node.inputs)
+            for ref in node.inputs:
+                if not readers[ref]:
+                    self._release(ref)
             if on_progress is not None:
                 on_progress("importing", done, len(order))
         if self.problems:
             lines = [f"  - {what}: {_some(names)}" for what, names in self.problems.items()]
             raise UnsupportedError("the graph holds what cannot be converted:\n" + "\n".join(lines))
 
+    def _release(self, ref: Ref) -> None:
+        """Forget a result that nothing will read: the weights' first form may be freed."""
+        value = self.values.pop(ref, None)
+        if value is not None and self.views.get(id(value), (None,))[0] is value:
+            del self.views[id(value)]
+
     def _note(self, node: TfNode, what: str) -> None:
         self.problems.setdefault(what, []).append(node.name)
-        self.values[Ref(node.name)] = None
 
     def _import(self, node: TfNode) -> None:
         entry = HANDLERS.get(node.op_type)
@@ -99,8 +116,7 @@ class Importer:
             raise InvalidGraphError(f"{node!r} has {count} inputs, expected {entry.least}")
         inputs = [self._input(node, ref) for ref in node.inputs]
         if None in inputs:
-            self.values[Ref(node.name)] = None
-            return
+            return  # because of a problem that has been noted
         site = Site(self, node)
         try:
             results = entry.handler(site, *inputs)
@@ -109,6 +125,7 @@ class Importer:
         except (OctoliteError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             reads = ", ".join(map(repr, inputs))
             raise InvalidGraphError(f"{node!r} reading ({reads}): {error}") from error
+        self.imported.add(node.name)
         results = (results,) if isinstance(results, Value) else results
         for index, value in enumerate(results):
             self.values[Ref(node.name, index)] = value
@@ -117,7 +134,7 @@ class Importer:
     def _input(self, node: TfNode, ref: Ref) -> Value | None:
         if ref in self.values:
             return self.values[ref]
-        if self.values.get(Ref(ref.name), self) in (None, self):
+        if ref.name not in self.imported:
             return None  # its node could not be imported, or is part of a loop
         raise InvalidGraphError(f"{node!r} reads {str(ref)!r}, a result that is not available")
 
@@ -257,14 +274,13 @@ class Site(Attributes):
 
     def _view(self, x: Value, key: Any, change: Callable[[Array], Array]) -> Value:
         """A constant in another form: made once, however many nodes ask for it."""
-        views = self._importer.views
-        if (id(x), key) not in views:
+        _, views = self._importer.views.setdefault(id(x), (x, {}))
+        if key not in views:
             assert x.data is not None
-            base = self._importer.unique(f"{x.name}/rearranged")
-            value = Value.constant(base, change(x.data), x.dtype)
-            value.range = x.range
-            views[id(x), key] = value
-        return views[id(x), key]
+            name = self._importer.unique(f"{x.name}/rearranged")
+            views[key] = Value.constant(name, change(x.data), x.dtype)
+            views[key].range = x.range
+        return views[key]
 
     def int32(self, x: Value) -> Value:
         """``x`` as int32, which is what most of TFLite's shape and axis inputs are."""

@@ -38,10 +38,10 @@ def read(source: str | os.PathLike[str] | bytes) -> Any:
         graph = _text(data) if _TEXT.match(data) else proto.GraphDef.FromString(data)
     except (DecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"{name} is not a GraphDef{_guess(data)} ({error})") from None
-    if any(not n.op or not n.name for n in graph.node) or not graph.ByteSize():
-        raise FormatError(f"{name} is not a GraphDef{_guess(data)} (it has nodes without name)")
     if not graph.node:
         raise FormatError(f"{name} is not a GraphDef{_guess(data)} (it has no nodes)")
+    if any(not n.op or not n.name for n in graph.node):
+        raise FormatError(f"{name} is not a GraphDef{_guess(data)} (it has nodes without name)")
     return graph
 
 
