@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 from .case import booleans, graph, integers, normal
 from .weights import array, dense, flatten, tf1
@@ -290,6 +291,69 @@ def resize_shape_driven(x, y):
     """Size taken from another tensor's Shape, as decoders do; every size unknown."""
     size = tf.shape(y)[1:3]
     return {"sum": tf1.image.resize_bilinear(x, size, align_corners=True) + y}
+
+
+# ---- constants, and what is unsupported ----
+
+
+@graph(x=normal(None, 5, 5, 8))
+def half_weights(x):
+    """Weights stored as half and cast, as slimmed exports have them."""
+    w = tf.cast(tf.constant(array(3, 3, 8, 16).astype(np.float16)), tf.float32)
+    return tf.nn.relu(tf.nn.conv2d(x, w, 1, "SAME"))
+
+
+@graph(x=normal(None, 48))
+def dequantized_weights(x):
+    """8-bit weights and Dequantize, as TensorFlow 1's quantize_weights transform writes them."""
+    quantized = np.random.default_rng(0).integers(0, 256, (48, 32)).astype(np.uint8)
+
+    def weights(mode):
+        return tf.raw_ops.Dequantize(
+            input=tf.bitcast(tf.constant(quantized), tf.quint8),
+            min_range=-0.5,
+            max_range=0.6,
+            mode=mode,
+        )
+
+    return {
+        "min_first": tf.matmul(x, weights("MIN_FIRST")),
+        "min_combined": tf.matmul(x, weights("MIN_COMBINED")),
+    }
+
+
+@graph(text=True, x=normal(None, 8))
+def constant_encodings(x):
+    """Every way a tensor is written: content, one value for all, values with the last repeated."""
+    node = node_def_pb2.NodeDef(name="tail", op="Const")
+    node.attr["dtype"].type = 1
+    node.attr["value"].tensor.dtype = 1
+    node.attr["value"].tensor.float_val.extend([1.0, 2.0, 3.0])
+    node.attr["value"].tensor.tensor_shape.dim.add(size=8)
+    graph_def = graph_pb2.GraphDef(node=[node])
+    (tail,) = tf.import_graph_def(graph_def, return_elements=["tail:0"], name="compressed")
+    return {
+        "content": x + tf.constant(np.arange(8, dtype=np.float32)),
+        "splat": tf.matmul(x, tf.constant(0.25, shape=[8, 4])),
+        "tail": x * tail,
+        "half": x + tf.cast(tf.constant([0.5] * 8, tf.float16), tf.float32),
+        "double": x + tf.cast(tf.constant(np.linspace(0, 1, 8)), tf.float32),
+        "int64": x + tf.cast(tf.constant(np.arange(8, dtype=np.int64) - 3), tf.float32),
+        "bool": tf.where(tf.constant([True, False] * 4), x, -x),
+        "empty": tf.concat([x, tf.zeros([0, 8])], 0),
+        "uint8": x + tf.cast(tf.constant([200] * 8, tf.uint8), tf.float32),
+    }
+
+
+@graph(x=normal(4, 4))
+def unsupported(x):
+    """Operators that no TFLite operator computes, three of two types."""
+    square = tf.matmul(x, x, transpose_b=True) + tf.eye(4)
+    inverse = tf.linalg.inv(square, name="inverse")
+    return {
+        "factor": tf.linalg.cholesky(square, name="factorize"),
+        "factor_of_inverse": tf.linalg.cholesky(tf.nn.relu(inverse) + tf.eye(4), name="again"),
+    }
 
 
 # ---- what training and freezing leave ----

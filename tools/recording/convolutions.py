@@ -324,6 +324,22 @@ def conv_scale_shift(x):
     return (y - array(16, seed=4, scale=0.1)) / tf.constant(1.5)
 
 
+@graph(x=normal(None, 6, 6, 8), m=normal(None, 48))
+def bias_variants(x, m):
+    """Biases that are not BiasAdd: Add and AddV2 on either side, Sub, ranks 1 and 4; none."""
+    w, v, b = array(3, 3, 8, 16), array(48, 32), array(32, scale=0.1)
+    return {
+        "add_v2": tf.nn.relu(tf.nn.conv2d(x, w, 1, "SAME") + b[:16]),
+        "add_left": tf.raw_ops.Add(x=b[:16], y=tf.nn.conv2d(x, w, 1, "VALID")),
+        "sub": tf.nn.conv2d(x, w, 2, "SAME") - b[None, None, None, 16:],
+        "none": tf.nn.relu(tf.nn.conv2d(x, w, 2, "VALID")),
+        "dense_add": tf.nn.relu6(tf.matmul(m, v) + b),
+        "dense_add_left": b[None, :] + tf.matmul(m, v),
+        "dense_scalar": tf.matmul(m, v) + 0.5,
+        "dense_none": tf.tanh(tf.matmul(m, v)),
+    }
+
+
 @graph(x=normal(None, 11, 11, 8))
 def pooling(x):
     pool = {"max": tf.nn.max_pool2d, "avg": tf.nn.avg_pool2d}

@@ -76,7 +76,10 @@ def _record_conversion(
     result: dict[str, Any] = {"float_relative_error": float(f"{max(errors):.3g}")}
     if _largest_weight(frozen.graph_def) >= QUANTIZED_FROM:
         model = litert.convert(frozen, feeds, dynamic=True)
+        if not (count := litert.count_int8(model)):
+            return result  # it left every weight in float
         path.write_bytes(model)
+        result["int8_tensors"] = count
         for key, resolver in (("sqnr", litert.DEFAULT), ("sqnr_without_delegate", litert.PLAIN)):
             found = litert.run(model, frozen, feeds, resolver)
             result[key] = {name: litert.sqnr(expected[name], found[name]) for name in expected}

@@ -64,6 +64,14 @@ def run(
     return dict(zip(frozen.outputs, outputs, strict=True))
 
 
+def count_int8(model: bytes) -> int:
+    """Tensors stored in 8 bits."""
+    details = litert.Interpreter(
+        model_content=model, experimental_op_resolver_type=PLAIN
+    ).get_tensor_details()
+    return sum(detail["dtype"] == np.int8 for detail in details)
+
+
 def sqnr(expected: np.ndarray, found: np.ndarray) -> float | None:
     """Signal to quantization noise in dB, at most 200; None where it means nothing."""
     if expected.dtype.kind != "f" or expected.shape != found.shape:

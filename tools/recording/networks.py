@@ -179,6 +179,25 @@ def densenet_like(input):
     return dense(tf.reduce_mean(y, [1, 2]), 10, name="logits")
 
 
+@graph(batch=8, input=normal(None, 3, 16, 16))
+def converted_from_channels_first(input):
+    """Transpositions around every operator, as converters from channels-first leave them."""
+
+    def last(y):
+        return tf.transpose(y, [0, 2, 3, 1])
+
+    def first(y):
+        return tf.transpose(y, [0, 3, 1, 2])
+
+    y = tf.nn.relu(first(conv(last(input), 16, name="conv1", bias=False)) + array(1, 16, 1, 1))
+    shortcut = y = first(tf.nn.max_pool2d(last(y), 2, 2, "VALID"))
+    y = tf.pad(y, [[0, 0], [0, 0], [1, 1], [1, 1]])
+    y = tf.nn.relu(first(conv(last(y), 16, name="conv2", padding="VALID")))
+    y = tf.concat([y + shortcut, shortcut], 1)
+    y = tf.reduce_mean(y, [2, 3], keepdims=True)
+    return tf.nn.softmax(dense(tf.reshape(y, [-1, 32]), 10, name="logits"))
+
+
 def _norm(x, name):
     with tf1.variable_scope(name):
         gamma = variable("gamma", array(x.shape[-1], scale=0.1) + 1)
