@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Graph, Value
@@ -127,7 +127,8 @@ def launch_of(plan: Plan, unit: Unit, threads: int) -> Launch:
     assert operands[0] is not None
     extents = operands[0].extents
     assert extents is not None
-    given = {"input_shape": extents, "threads": threads} | unit.op.geometry(operands)
+    given: dict[str, Any] = {"input_shape": extents, "threads": threads}
+    given |= unit.op.geometry(operands)
     return unit.kernel.launch(**given)
 
 

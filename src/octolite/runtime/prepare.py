@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
 
 from octolite.errors import OctoliteError
 from octolite.ir import numerics
@@ -52,10 +54,9 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
-        operands = [None if v is None else Known(v, known.get(id(v))) for v in node.inputs]
-        results = naming(node, op.fold, operands, node.outputs)
+        results = naming(node, op.fold, _operands(prepared, node), node.outputs)
         if results is None:
-            prepared.units.append(_unit(prepared, node, op, operands, hybrid))
+            prepared.units.append(_unit(prepared, node, op, hybrid))
         else:
             known.update(zip(map(id, node.outputs), results, strict=True))
     return prepared
@@ -85,38 +86,66 @@ class Known:
         return self.value.shape if self.data is None else self.data.shape
 
 
-def _unit(
-    prepared: Prepared, node: Node, op: Operator, operands: Sequence[Operand | None], hybrid: Hybrid
-) -> Unit:
+def _operands(prepared: Prepared, node: Node) -> list[Operand | None]:
+    return [None if v is None else Known(v, prepared.known.get(id(v))) for v in node.inputs]
+
+
+def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
+    operands = _operands(prepared, node)
+    choice = "float"
+    own: list[Value] = []
+    if op.is_hybrid(operands):
+        stays, choice = choose(op.kernel(operands), hybrid)
+        if not stays:
+            own = _dequantize_weights(prepared, node, op)
+            operands = _operands(prepared, node)
     request = op.kernel(operands)
     if request is None:
-        return Unit(node, op, None, "reference: no compiled kernel for these types")
-    weight = node.inputs[1]
-    assert weight is not None
-    weights = prepared.known[id(weight)]
-    scale = weight.quant.scale if weight.quant is not None else None
-    choice = "float weights"
-    if request.hybrid:
-        use_hybrid, choice = choose(request, hybrid)
-        if not use_hybrid:
-            assert weight.quant is not None
-            request = replace(request, hybrid=False)
-            weights, scale = numerics.dequantize(weights, weight.quant), None
-    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias_value is not None and id(bias_value) not in prepared.known:
-        return Unit(node, op, None, "reference: the bias is not constant")
-    bias = None if bias_value is None else prepared.known[id(bias_value)]
+        return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
+    weights, bias = operands[1], operands[2] if len(operands) > 2 else None
+    assert weights is not None
+    assert weights.data is not None
+    if bias is not None and bias.data is None:
+        return Unit(node, op, None, f"{choice}; no compiled kernel for a bias that changes")
     from octolite.kernels.select import build
 
-    return Unit(node, op, build(request, weights, bias, scale), choice)
+    scale = weights.quant.scale if weights.quant is not None else None
+    kernel = build(request, weights.data, None if bias is None else bias.data, scale)
+    for value in own:
+        prepared.known[id(value)] = _extents_only(prepared.known[id(value)])
+    return Unit(node, op, kernel, choice)
 
 
-def choose(request: spec.Request, hybrid: Hybrid) -> tuple[bool, str]:
+def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Value]:
+    """Let ``node`` read its weights as floats, computed here once; returns the new values."""
+    made = []
+    for name in op.quant.weights:
+        index = op.input_index(name)
+        weights = node.inputs[index]
+        if weights is None or weights.quant is None or weights.data is None:
+            continue
+        real = Value.constant(weights.name, numerics.dequantize(weights.data, weights.quant))
+        assert real.data is not None
+        prepared.known[id(real)] = real.data
+        real.data = _extents_only(real.data)
+        node.set_input(index, real)
+        made.append(real)
+    return made
+
+
+def _extents_only(array: Array) -> Array:
+    """Stands for weights that a kernel has packed: the shape, without the memory."""
+    return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+
+
+def choose(request: spec.Request | None, hybrid: Hybrid) -> tuple[bool, str]:
     """Whether a layer with int8 weights runs in int8, and why."""
     if hybrid == "always":
         return True, "hybrid: asked for"
     if hybrid == "never":
-        return False, "float: asked for; weights dequantized once"
+        return False, "float: asked for, weights dequantized once"
+    if request is None:
+        return False, "float: no compiled hybrid kernel, weights dequantized once"
     if isinstance(request, spec.DepthwiseConv2D):
         return False, "float: a depthwise product is bound by loads, not by arithmetic"
     return True, "hybrid: int8 products cost less than float ones"
