@@ -293,7 +293,7 @@ def resize_shape_driven(x, y):
     return {"sum": tf1.image.resize_bilinear(x, size, align_corners=True) + y}
 
 
-# ---- constants, and what is unsupported ----
+# ---- constants ----
 
 
 @graph(x=normal(None, 5, 5, 8))
@@ -301,25 +301,6 @@ def half_weights(x):
     """Weights stored as half and cast, as slimmed exports have them."""
     w = tf.cast(tf.constant(array(3, 3, 8, 16).astype(np.float16)), tf.float32)
     return tf.nn.relu(tf.nn.conv2d(x, w, 1, "SAME"))
-
-
-@graph(x=normal(None, 48))
-def dequantized_weights(x):
-    """8-bit weights and Dequantize, as TensorFlow 1's quantize_weights transform writes them."""
-    quantized = np.random.default_rng(0).integers(0, 256, (48, 32)).astype(np.uint8)
-
-    def weights(mode):
-        return tf.raw_ops.Dequantize(
-            input=tf.bitcast(tf.constant(quantized), tf.quint8),
-            min_range=-0.5,
-            max_range=0.6,
-            mode=mode,
-        )
-
-    return {
-        "min_first": tf.matmul(x, weights("MIN_FIRST")),
-        "min_combined": tf.matmul(x, weights("MIN_COMBINED")),
-    }
 
 
 @graph(text=True, x=normal(None, 8))
@@ -342,17 +323,6 @@ def constant_encodings(x):
         "bool": tf.where(tf.constant([True, False] * 4), x, -x),
         "empty": tf.concat([x, tf.zeros([0, 8])], 0),
         "uint8": x + tf.cast(tf.constant([200] * 8, tf.uint8), tf.float32),
-    }
-
-
-@graph(x=normal(4, 4))
-def unsupported(x):
-    """Operators that no TFLite operator computes, three of two types."""
-    square = tf.matmul(x, x, transpose_b=True) + tf.eye(4)
-    inverse = tf.linalg.inv(square, name="inverse")
-    return {
-        "factor": tf.linalg.cholesky(square, name="factorize"),
-        "factor_of_inverse": tf.linalg.cholesky(tf.nn.relu(inverse) + tf.eye(4), name="again"),
     }
 
 
