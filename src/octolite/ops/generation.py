@@ -86,8 +86,7 @@ class Range(Operator):
         case(given(10), given(1), given(-3)),
         case(const(0.0), const(1.0), const(0.3)),
         case(const(2.0), const(-1.0), const(-0.5)),
-        # LiteRT's interpreter does not hand out an empty vector.
-        case(const(3), const(3), const(1), litert=False),
+        case(const(3), const(3), const(1)),
         case(const(1, INT64), const(9, INT64), const(2, INT64)),
     )
 
