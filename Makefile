@@ -36,7 +36,7 @@ bench: setup
 # TensorFlow is needed only here: it makes the large models and records the small ones again.
 $(TFVENV)/.stamp:
 	$(PYTHON) -m venv $(TFVENV)
-	$(TFVENV)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow==2.21.0 -e '.[test]'
+	$(TFVENV)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow==2.21.0 tf_keras==2.21.0 scikit-learn -e '.[test]'
 	touch $@
 
 test-tf: $(TFVENV)/.stamp
