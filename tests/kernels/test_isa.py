@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,32 @@ import pytest
 from octolite.errors import KernelError
 from octolite.kernels import depthwise, dot, isa, jit, prepare, walk
 from octolite.kernels.simd import PTR, Builder, vec
+from tests.kernels.conftest import RUNNABLE
 
 X86 = "x86_64-unknown-linux-gnu"
 ARM = "aarch64-unknown-linux-gnu"
 UNITS = [
-    *(dot.unit(hybrid, curved) for hybrid in (False, True) for curved in (False, True)),
     *(depthwise.unit(hybrid, False) for hybrid in (False, True)),
     prepare.float_unit(),
     walk.unit(),
 ]
 
 
+def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
+    found = {"dot": row.dot, "real": row.real, "dense": row.dense}
+    return {kind: tile for kind, tile in found.items() if tile is not None}
+
+
+def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
+    """Every tile of every row, as parameters."""
+    return [
+        pytest.param(row, kind, id=f"{row.name}-{kind}") for row in rows for kind in _tiles(row)
+    ]
+
+
 def units(row: isa.Isa) -> list[jit.Unit]:
-    return [*UNITS, prepare.unit(row.dot, True), prepare.unit(row.dot, False)]
+    dots = [dot.unit(tile, curved) for tile in _tiles(row).values() for curved in (False, True)]
+    return [*UNITS, *dots, prepare.unit(row.dot, True), prepare.unit(row.dot, False)]
 
 
 def one_step(tile: isa.Tile) -> jit.Unit:
@@ -41,11 +55,11 @@ def one_step(tile: isa.Tile) -> jit.Unit:
     return jit.Unit(f"one step {tile.name} {tile.lanes}", ("step",), emit)
 
 
-@pytest.mark.parametrize("kind", ["dot", "real"])
+@pytest.mark.parametrize(("row", "kind"), tiles_of(RUNNABLE))
 def test_tiles_do_what_their_model_says(
     row: isa.Isa, kind: str, random: np.random.Generator
 ) -> None:
-    tile: isa.Tile = getattr(row, kind)
+    tile = _tiles(row)[kind]
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(jit.load(one_step(tile), row)["step"])
     for _ in range(200):
         if kind == "real":
@@ -55,7 +69,7 @@ def test_tiles_do_what_their_model_says(
         else:
             codes = random.choice([-128, -127, -1, 0, 1, 126, 127], tile.depth)
             a = (codes + tile.offset).astype(tile.code)
-            b = random.choice([-127, -1, 0, 1, 127], (tile.lanes, tile.depth)).astype(np.int8)
+            b = random.choice([-127, -1, 0, 1, 127], (tile.lanes, tile.depth)).astype(tile.weight)
             acc = random.integers(-(2**31) + 2**18, 2**31 - 2**18, tile.lanes).astype(np.int32)
         expected = tile.model(acc, a, b)
         step(acc.ctypes.data, a.ctypes.data, b.ctypes.data)
@@ -90,11 +104,10 @@ def _is(line: str, mnemonic: str) -> bool:
     return line.strip().removeprefix("{vex}").strip().startswith(mnemonic)
 
 
-@pytest.mark.parametrize("row_", isa.ROWS[1:], ids=lambda row: row.name)
-@pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
-def test_sums_stay_in_registers(row_: isa.Isa, hybrid: bool) -> None:
-    tile = row_.dot if hybrid else row_.real
-    text = jit.assembly(dot.unit(hybrid, False), row_, X86)
+@pytest.mark.parametrize(("row_", "kind"), tiles_of(isa.ROWS[1:]))
+def test_sums_stay_in_registers(row_: isa.Isa, kind: str) -> None:
+    tile = _tiles(row_)[kind]
+    text = jit.assembly(dot.unit(tile, False), row_, X86)
     height = tile.heights[-1]
     loop = hot_loop(text, f"block{height}", tile.mnemonic)
     assert _count(loop, tile.mnemonic) == height * tile.vectors

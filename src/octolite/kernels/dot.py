@@ -47,16 +47,16 @@ ARGS = Record(
 )
 
 
-def unit(hybrid: bool, curved: bool) -> Unit:
-    """The dot kernel. ``curved`` ends in tanh instead of a clamp."""
+def unit(tile: Tile, curved: bool) -> Unit:
+    """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp."""
+    hybrid = tile.sum == I32
 
     def emit(module: Any, isa: Isa) -> None:
-        tile = isa.dot if hybrid else isa.real
         for height in tile.heights:
             _emit_block(module, tile, height, hybrid, curved)
         _emit_walk(module, tile)
 
-    return Unit(f"dot hybrid={hybrid} tanh={curved}", ("dot",), emit)
+    return Unit(f"dot {tile.name} {tile.heights}x{tile.width} tanh={curved}", ("dot",), emit)
 
 
 def _emit_walk(module: Any, tile: Tile) -> None:

@@ -63,16 +63,21 @@ class Tile:
 
 @dataclass(frozen=True)
 class Isa:
-    """One instruction set: ``needs`` are the host features that it takes to run it."""
+    """One instruction set: ``needs`` are the host features that it takes to run it.
+
+    ``lanes``: floats in a vector. ``real`` is the tile of float products, ``dot`` that of int8
+    products; ``dense``, where there is one, replaces ``dot`` where each weight is used for many
+    rows, so that it need not be small. It packs weights in the same order.
+    """
 
     name: str
     cpu: str
     features: str
     needs: tuple[str, ...]
     lanes: int
-    registers: int
     dot: Tile
     real: Tile
+    dense: Tile | None = None
 
     @property
     def runs_here(self) -> bool:
@@ -147,19 +152,25 @@ def _madd_any(lanes: int) -> Emit:
     return emit
 
 
-def _pair_tile(lanes: int, emit: Emit, heights: tuple[int, ...], mnemonic: str = "") -> Tile:
-    """Activations kept as int16, weights widened as they are loaded: two products never
-    overflow int32 and none saturates."""
+def _pair_tile(
+    lanes: int, emit: Emit, heights: tuple[int, ...], mnemonic: str = "", wide: bool = False
+) -> Tile:
+    """Pairs of int16 products: two never overflow int32 and none saturates.
+
+    Activations are kept as int16. Weights are kept as bytes and widened as they are loaded, or
+    kept ``wide``, which is faster where they are read often.
+    """
+    bytes_, words = vec(I8, 2 * lanes), vec(I16, 2 * lanes)
     return Tile(
-        name="pmaddwd" if mnemonic else "madd",
+        name=("pmaddwd" if mnemonic else "madd") + ("-wide" if wide else ""),
         lanes=lanes,
         depth=2,
         code=np.dtype(np.int16),
         offset=0,
-        weight=np.dtype(np.int8),
+        weight=np.dtype(np.int16 if wide else np.int8),
         sum=I32,
         load_a=_load_quad(lanes),
-        load_b=lambda k, at: k.load(vec(I8, 2 * lanes), at).sext(I16),
+        load_b=lambda k, at: k.load(words, at) if wide else k.load(bytes_, at).sext(I16),
         emit=emit,
         heights=heights,
         vectors=2,
@@ -177,9 +188,8 @@ GENERIC = Isa(
     features="",
     needs=(),
     lanes=4,
-    registers=16,
-    dot=_pair_tile(4, _madd_any(4), (1, 4)),
-    real=_real_tile(4, (1, 4)),
+    dot=_pair_tile(4, _madd_any(4), (1, 2, 4)),
+    real=_real_tile(4, (1, 2, 4)),
 )
 
 AVX2 = Isa(
@@ -188,9 +198,11 @@ AVX2 = Isa(
     features="",
     needs=_AVX2,
     lanes=8,
-    registers=16,
-    dot=_pair_tile(8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 3, 6), "vpmaddwd"),
-    real=_real_tile(8, (1, 3, 6)),
+    dot=_pair_tile(8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd"),
+    real=_real_tile(8, (1, 2, 4, 6)),
+    dense=_pair_tile(
+        8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd", wide=True
+    ),
 )
 
 AVXVNNI = Isa(
@@ -199,8 +211,7 @@ AVXVNNI = Isa(
     features="+avxvnni",
     needs=(*_AVX2, "avxvnni"),
     lanes=8,
-    registers=16,
-    dot=_vnni_tile(8, (1, 3, 6), 2),
+    dot=_vnni_tile(8, (1, 2, 4, 6), 2),
     real=AVX2.real,
 )
 
@@ -210,9 +221,8 @@ AVX512VNNI = Isa(
     features="+avx512vnni,-prefer-256-bit",
     needs=("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"),
     lanes=16,
-    registers=32,
-    dot=_vnni_tile(16, (1, 4, 8), 2),
-    real=_real_tile(16, (1, 4, 8)),
+    dot=_vnni_tile(16, (1, 2, 4, 8), 2),
+    real=_real_tile(16, (1, 2, 4, 8)),
 )
 
 # Worst first: the last that runs is taken.

@@ -7,7 +7,6 @@ their activations from a float buffer, or from codes that an earlier step left i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,8 @@ _CLAMP = {
     Activation.TANH: (-math.inf, math.inf),
 }
 
+# Bytes of activations that a tile of products may go over again and again.
+_CACHED = 128 * 1024
 # Elements that make a tile of a copying step worth its dispatch.
 _COPY_TILE = 16384
 
@@ -79,7 +80,7 @@ class Window:
 class Layer:
     """What all kernels share: the request, the clamp, and the compiled helpers."""
 
-    def __init__(self, request: Request, isa: Isa, variant: str) -> None:
+    def __init__(self, request: Request, isa: Isa, tile: Tile, variant: str) -> None:
         if request.activation not in _CLAMP:
             raise KernelError(
                 f"no kernel applies {request.activation.name}; "
@@ -89,7 +90,7 @@ class Layer:
         self.isa = isa
         self.curved = request.activation is Activation.TANH
         self.low, self.high = _CLAMP[request.activation]
-        self.tile: Tile = isa.dot if request.hybrid else isa.real
+        self.tile = tile
         self.label = f"{'hybrid' if request.hybrid else 'float'} {variant} {isa.name}"
 
     # Steps that come before the products -------------------------------------------------
@@ -228,14 +229,23 @@ class DotLayer(Layer):
         weight_scale: Array | None,
     ) -> None:
         tile = isa.dot if request.hybrid else isa.real
-        super().__init__(request, isa, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
+        if request.hybrid and isinstance(request, Conv2D) and isa.dense is not None:
+            tile = isa.dense
+        super().__init__(request, isa, tile, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
         groups = request.groups if isinstance(request, Conv2D) else 1
         self.depth = weights.shape[2]
         self.channels = weights.shape[0]
         self.work = weights.size
         self.panels = pack.panels(self.tile, weights, groups, bias, weight_scale)
         self._panel_at = self.panels.at * np.array([self.tile.code.itemsize, 1, 1])
-        self._fn = jit.load(dot.unit(request.hybrid, self.curved), isa)["dot"]
+        self._fn = self._function(self.tile)
+
+    def _function(self, tile: Tile) -> int:
+        return jit.load(dot.unit(tile, self.curved), self.isa)["dot"]
+
+    def _products(self, rows: int) -> tuple[Array, int]:
+        """The packed weights, and the function that takes them, for so many rows."""
+        return self.panels.data, self._fn
 
     def _dot(
         self,
@@ -251,9 +261,10 @@ class DotLayer(Layer):
         steps = -(-self.depth // tile.depth)
         row_chunk, panel_chunk = self._tiling(rows, threads)
         row_chunks = -(-rows // row_chunk)
+        panels, fn = self._products(rows)
         launch.add(
             self.label,
-            self._fn,
+            fn,
             dot.ARGS,
             row_chunks * -(-self.panels.count // panel_chunk),
             a=image.place,
@@ -261,8 +272,8 @@ class DotLayer(Layer):
             tap_at=tap_at.astype(np.int64),
             taps=len(tap_at),
             steps=steps,
-            panels=self.panels.data,
-            panel_bytes=self.panels.data.nbytes // self.panels.count,
+            panels=panels,
+            panel_bytes=panels.nbytes // self.panels.count,
             panel_at=self._panel_at,
             scale=self.panels.scale,
             total=self.panels.total,
@@ -285,9 +296,8 @@ class DotLayer(Layer):
         """Rows and panels of a tile: activations of a tile stay in the second cache, and every
         thread finds several tiles unless the whole is small."""
         top, count = self.tile.heights[-1], self.panels.count
-        row_bytes = self.work // self.channels * self.tile.code.itemsize
-        row_chunk = max(top, 128 * 1024 // max(row_bytes, 1) // top * top)
-        row_chunk = min(row_chunk, round_up(rows, top))
+        bytes_ = rows * (self.work // self.channels) * self.tile.code.itemsize
+        row_chunk = round_up(-(-rows // max(1, round(bytes_ / _CACHED))), top)
         panel_chunk = count
         # Some 100 000 products take a few microseconds: no smaller tiles than that.
         wanted = 1 if threads == 1 else min(4 * threads, 1 + rows * self.work // 100_000)
@@ -304,7 +314,21 @@ class DotLayer(Layer):
 
 
 class FullyConnectedLayer(DotLayer):
+    """``weights``: [channels, 1, depth]."""
+
     request: FullyConnected
+    _dense: Array | None = None
+
+    def _products(self, rows: int) -> tuple[Array, int]:
+        """Few rows wait for the weights, so they are read as bytes; for many, they are widened
+        once where that is faster."""
+        tile = self.isa.dense
+        if tile is None or not self.request.hybrid or rows < 2 * tile.heights[-1]:
+            return super()._products(rows)
+        if self._dense is None:
+            self._dense = pack.aligned(self.panels.data.shape, tile.weight)
+            self._dense[...] = self.panels.data
+        return self._dense, self._function(tile)
 
     def launch(
         self,
@@ -380,7 +404,8 @@ class DepthwiseLayer(Layer):
         bias: Array | None,
         weight_scale: Array | None,
     ) -> None:
-        super().__init__(request, isa, "depthwise")
+        tile = isa.dot if request.hybrid else isa.real
+        super().__init__(request, isa, tile, "depthwise")
         channels = request.in_channels * request.multiplier
         lanes = isa.lanes
         self.channels = channels
@@ -533,6 +558,3 @@ def _chunk(rows: int, row: int, threads: int) -> int:
     """Rows of a tile of a copying step."""
     least = max(1, _COPY_TILE // max(row, 1))
     return max(1, min(rows, max(least, -(-rows // (4 * threads)))))
-
-
-Maker = Callable[[], Layer]
