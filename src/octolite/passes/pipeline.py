@@ -1,0 +1,108 @@
+"""The order in which passes run, and what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from octolite.errors import ConversionError
+from octolite.ir.graph import Graph, Model
+from octolite.passes import (
+    activations,
+    affine,
+    dilation,
+    folding,
+    identities,
+    layout,
+    shapes,
+    sharing,
+)
+from octolite.passes.engine import Explanation, Rewriter, Rule
+
+OnPass = Callable[[str, int, int], None]
+"""Called after a pass with its name, its number in the round, and how many a round has."""
+
+
+class Pass(Protocol):
+    """One step of the pipeline."""
+
+    @property
+    def name(self) -> str: ...
+    def run(self, graph: Graph, explain: Explanation | None) -> int:
+        """Rewrite ``graph``; returns how much was changed, 0 when there is nothing to do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules that run together until none of them fires."""
+
+    name: str
+    rules: Sequence[Rule]
+
+    def run(self, graph: Graph, explain: Explanation | None) -> int:
+        return Rewriter(graph, self.rules, explain).run()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function over the whole graph."""
+
+    name: str
+    function: Callable[[Graph], int]
+
+    def run(self, graph: Graph, explain: Explanation | None) -> int:
+        return self.function(graph)
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Step("remove what nothing needs", Graph.prune),
+    Step("infer shapes", shapes.refine),
+    Rules("fold constants", folding.RULES + identities.CANCEL),
+    Step("share what is computed twice", sharing.merge_duplicates),
+    Rules("move transpositions", layout.RULES + identities.CANCEL),
+    Rules("recognise activations", identities.ARITHMETIC + activations.COMPOSED),
+    Rules("recover dilation", dilation.RULES),
+    Rules("fuse into products", identities.ARITHMETIC + affine.RULES + folding.RULES),
+    Rules("fuse activations", activations.FUSED),
+    Rules("views", identities.VIEWS),
+    Rules("complete operators", affine.COMPLETION),
+)
+
+MAX_ROUNDS = 20
+
+
+def optimize(
+    model: Model, on_pass: OnPass | None = None, explain: Explanation | None = None
+) -> int:
+    """Rewrite every graph of ``model`` in place, pass after pass, until nothing changes.
+
+    Args:
+        on_pass: called after each pass.
+        explain: collects what each rule did and why it declined.
+
+    Returns:
+        how many changes were made.
+
+    Raises:
+        ConversionError: the graph contradicts itself about a shape.
+    """
+    return sum(_settle(graph, on_pass, explain) for graph in model.graphs)
+
+
+def _settle(graph: Graph, on_pass: OnPass | None, explain: Explanation | None) -> int:
+    total = 0
+    for _ in range(MAX_ROUNDS):
+        changed = 0
+        for number, step in enumerate(PIPELINE, 1):
+            changed += step.run(graph, explain)
+            if on_pass is not None:
+                on_pass(step.name, number, len(PIPELINE))
+        if not changed:
+            return total
+        total += changed
+    raise ConversionError(
+        f"graph {graph.name!r} still changes after {MAX_ROUNDS} rounds of all passes; this is a "
+        "defect in Octolite, please report it"
+    )
