@@ -84,7 +84,7 @@ def test_results_agree_with_litert(example: Example) -> None:
     except ShapeError:
         assume(False)
     results = ours(model, feeds)
-    assume(all(r.size and np.isfinite(r).all() for r in results))  # LiteRT clamps infinities
+    assume(all(r.size for r in results))
     for mine, theirs in zip(results, litert(model, feeds), strict=True):
         assert_close(mine, theirs, 1e-5)
 
