@@ -41,6 +41,7 @@ class _Writer:
         self.builder = flatbuffers.Builder(size + 65536)
         self.buffers: list[bytes | memoryview] = [b""]
         self.buffer_of: dict[int, int] = {}
+        self.vectors: dict[tuple[Any, bytes], int] = {}
         self.codes: dict[tuple[str, int], int] = {}
 
     def finish(self) -> bytes:
@@ -88,7 +89,12 @@ class _Writer:
         return int(self.builder.EndVector())
 
     def _numbers(self, numbers: Iterable[Any], dtype: Any) -> int:
-        return int(self.builder.CreateNumpyVector(np.asarray(list(numbers), dtype)))
+        """A vector; tables that hold the same numbers share it (zero points are most often 0)."""
+        array = np.asarray(list(numbers), dtype)
+        key = array.dtype, array.tobytes()
+        if key not in self.vectors:
+            self.vectors[key] = int(self.builder.CreateNumpyVector(array))
+        return self.vectors[key]
 
     def _bytes(self, data: bytes | memoryview, alignment: int = 1) -> int:
         self.builder.StartVector(1, len(data), alignment)
