@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from octolite.kernels.dot import _activate
+from octolite.kernels.dot import activate
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.record import Record
@@ -105,7 +105,7 @@ def _emit_block(module: Any, isa: Isa, pixels: int, hybrid: bool, curved: bool) 
         if hybrid:
             exact = acc - k.load(whole, args.total + c * 4) * row_zero
             acc = exact.to_float() * (k.load(real, args.scale + c * 4) * row_scale)
-        return _activate(k, args, acc + bias, curved)
+        return activate(k, args, acc + bias, curved)
 
     def block(c: Value, mask: Value | None = None) -> None:
         for p, acc in enumerate(products(c, mask)):

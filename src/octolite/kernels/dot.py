@@ -16,9 +16,9 @@ from typing import Any
 
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
-from octolite.kernels.maths import tanh
+from octolite.kernels.maths import clamp, tanh
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, lanes_of, vec
+from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, vec
 
 ARGS = Record(
     a=PTR,  # activations
@@ -107,7 +107,7 @@ def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool
         outs.append(args.out + (at * args.out_bytes + k.load(I64, place + 8) * 4))
     finish = _hybrid_epilogue if hybrid else _real_epilogue
     results = finish(k, tile, args, row, panel, sums)
-    results = [[_activate(k, args, x, curved) for x in line] for line in results]
+    results = [[activate(k, args, x, curved) for x in line] for line in results]
     with k.either(count >= tile.width) as (full, partial):
         with full:
             for out, line in zip(outs, results, strict=True):
@@ -205,9 +205,8 @@ def _real_epilogue(
     return [[x + y for x, y in zip(sums_r, bias, strict=True)] for sums_r in sums]
 
 
-def _activate(k: Builder, args: SimpleNamespace, x: Value, curved: bool) -> Value:
+def activate(k: Builder, args: SimpleNamespace, x: Value, curved: bool) -> Value:
     """NaN passes through either way."""
     if curved:
         return tanh(k, x)
-    lanes = lanes_of(x.type)
-    return k.smin(k.smax(x, args.low.splat(lanes)), args.high.splat(lanes))
+    return clamp(k, x, args.low, args.high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,14 @@ from octolite.kernels.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address that is known when the buffers are: ``base`` is input, output or scratch."""
+    """An address that is known when the buffers are: ``base`` is input, second, output or
+    scratch."""
 
     base: str
     offset: int = 0
 
 
-INPUT, OUTPUT = Place("input"), Place("output")
+INPUT, SECOND, OUTPUT = Place("input"), Place("second"), Place("output")
 NOWHERE = 0
 
 Operand = int | float | Place | Array
@@ -73,9 +75,17 @@ class Launch:
         if tiles > 0:
             self.stages.append(Stage(label, fn, record, tiles, operands))
 
-    def steps(self, input_ptr: int, output_ptr: int, scratch_ptr: int) -> list[Step]:
-        """The steps that compute into these buffers, to be run one after the other."""
-        bases = {"input": input_ptr, "output": output_ptr, "scratch": scratch_ptr}
+    def steps(
+        self, input_ptr: int | Sequence[int], output_ptr: int, scratch_ptr: int
+    ) -> list[Step]:
+        """The steps that compute into these buffers, to be run one after the other.
+
+        ``input_ptr``: the address of the input, or of each of several.
+        """
+        inputs = [input_ptr] if isinstance(input_ptr, int) else list(input_ptr)
+        bases = {"input": inputs[0], "output": output_ptr, "scratch": scratch_ptr}
+        if len(inputs) > 1:
+            bases["second"] = inputs[1]
 
         def resolve(value: Operand) -> int | float:
             if isinstance(value, Place):

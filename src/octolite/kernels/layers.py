@@ -12,22 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from octolite.errors import KernelError
-from octolite.ir.types import Activation, Array
+from octolite.ir.types import Array
 from octolite.kernels import depthwise, dot, jit, pack, prepare
+from octolite.kernels.clamp import bounds
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.launch import INPUT, NOWHERE, OUTPUT, Launch, Operand, Place
 from octolite.kernels.pack import round_up
 from octolite.kernels.spec import Conv2D, DepthwiseConv2D, FullyConnected, Request, per_pixel
 
 Pair = tuple[int, int]
-
-_CLAMP = {
-    Activation.NONE: (-math.inf, math.inf),
-    Activation.RELU: (0.0, math.inf),
-    Activation.RELU_N1_TO_1: (-1.0, 1.0),
-    Activation.RELU6: (0.0, 6.0),
-    Activation.TANH: (-math.inf, math.inf),
-}
 
 # Bytes of activations that a tile of products may go over again and again.
 _CACHED = 128 * 1024
@@ -81,15 +74,9 @@ class Layer:
     """What all kernels share: the request, the clamp, and the compiled helpers."""
 
     def __init__(self, request: Request, isa: Isa, tile: Tile, variant: str) -> None:
-        if request.activation not in _CLAMP:
-            raise KernelError(
-                f"no kernel applies {request.activation.name}; "
-                f"there is {', '.join(a.name for a in _CLAMP)}"
-            )
+        self.low, self.high, self.curved = bounds(request.activation)
         self.request = request
         self.isa = isa
-        self.curved = request.activation is Activation.TANH
-        self.low, self.high = _CLAMP[request.activation]
         self.tile = tile
         self.label = f"{'hybrid' if request.hybrid else 'float'} {variant} {isa.name}"
 

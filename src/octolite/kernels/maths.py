@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from octolite.kernels.simd import I32, Builder, Value, like
+from octolite.kernels.simd import I32, Builder, Scalar, Value, like, mangle
 
 # Adding it leaves the nearest integer, halves to even, in the low bits of the sum.
 ROUNDER = 1.5 * 2.0**23
@@ -16,21 +16,71 @@ def nearest(k: Builder, x: Value) -> Value:
     return (x + ROUNDER).bits(like(x.type, I32)) - ROUNDER_BITS
 
 
-def tanh(k: Builder, x: Value) -> Value:
-    """Hyperbolic tangent, within 3 units in the last place; NaN stays NaN.
+def _power(k: Builder, n: Value, like_: Value) -> Value:
+    """``2^n`` for n in -126…127."""
+    return ((n + 127) << 23).bits(like_.type)
 
-    ``tanh x = t / (t + 2)`` with ``t = e^2x - 1``; ``2x = n ln 2 + r`` and the Taylor series of
-    ``e^r - 1`` for ``|r| <= ln 2 / 2`` keep small arguments exact to the last digits.
-    """
-    # Beyond 9.1 the result is ±1 in float32.
-    y = k.smin(k.smax(x, -10.0), 10.0) * 2.0
+
+def _split_exponent(k: Builder, y: Value) -> tuple[Value, Value]:
+    """``e^y = 2^n · (1 + p)``: n and p. ``y = n ln 2 + r``, ``|r| <= ln 2 / 2``, and p is the
+    Taylor series of ``e^r - 1``, whose relative error stays under 2^-26."""
     n = nearest(k, y * (1 / math.log(2)))
     turns = n.to_float()
     high = 0.693359375  # few enough bits for turns · high to be exact
     r = k.fma(turns, high - math.log(2), k.fma(turns, -high, y))
-    series = k.const(x.type, 1 / math.factorial(8))
+    series = k.const(y.type, 1 / math.factorial(8))
     for degree in range(7, 0, -1):
         series = k.fma(series, r, 1 / math.factorial(degree))
-    power = ((n + 127) << 23).bits(x.type)
-    t = k.fma(series * r, power, power - 1.0)
+    return n, series * r
+
+
+def exp(k: Builder, x: Value) -> Value:
+    """``e^x``, within 2 units in the last place; 0 and Inf beyond the format, NaN stays NaN."""
+    n, p = _split_exponent(k, k.smin(k.smax(x, -104.0), 89.0))
+    half = n >> 1  # 2^n itself may be out of range where the result is not
+    return (p + 1.0) * _power(k, half, x) * _power(k, n - half, x)
+
+
+def expm1(k: Builder, x: Value) -> Value:
+    """``e^x - 1`` for x up to 80, exact to the last digits near 0; NaN stays NaN."""
+    n, p = _split_exponent(k, k.smax(x, -30.0))
+    power = _power(k, n, x)
+    return k.fma(p, power, power - 1.0)
+
+
+def tanh(k: Builder, x: Value) -> Value:
+    """Hyperbolic tangent, ``t / (t + 2)`` with ``t = e^2x - 1``, within 3 units in the last place.
+
+    NaN stays NaN.
+    """
+    # Beyond 9.1 the result is ±1 in float32.
+    t = expm1(k, k.smin(k.smax(x, -10.0), 10.0) * 2.0)
     return t / (t + 2.0)
+
+
+def logistic(k: Builder, x: Value) -> Value:
+    """``1 / (1 + e^-x)``; NaN stays NaN."""
+    return k.const(x.type, 1.0) / (exp(k, k.const(x.type, 0.0) - x) + 1.0)
+
+
+def clamp(k: Builder, x: Value, low: Scalar, high: Scalar) -> Value:
+    """``min(max(x, low), high)``; NaN stays NaN."""
+    return k.smin(k.smax(x, low), high)
+
+
+def maximum(k: Builder, a: Value, b: Value) -> Value:
+    """The greater; NaN where either is."""
+    return k.call(f"llvm.maximum.{mangle(a.type)}", a.type, a, b)
+
+
+def minimum(k: Builder, a: Value, b: Value) -> Value:
+    """The lesser; NaN where either is."""
+    return k.call(f"llvm.minimum.{mangle(a.type)}", a.type, a, b)
+
+
+def sqrt(k: Builder, x: Value) -> Value:
+    return k.call(f"llvm.sqrt.{mangle(x.type)}", x.type, x)
+
+
+def absolute(k: Builder, x: Value) -> Value:
+    return k.call(f"llvm.fabs.{mangle(x.type)}", x.type, x)

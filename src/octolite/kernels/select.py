@@ -8,9 +8,42 @@ from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
 from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
-from octolite.kernels.spec import Conv2D, FullyConnected, Request
+from octolite.kernels.maps import BinaryLayer, UnaryLayer
+from octolite.kernels.pool import PoolLayer
+from octolite.kernels.softmax import SoftmaxLayer
+from octolite.kernels.spec import (
+    Binary,
+    Conv2D,
+    FullyConnected,
+    PlainRequest,
+    Pool2D,
+    Request,
+    Softmax,
+    Unary,
+)
 
 Kernel = FullyConnectedLayer | ConvLayer | DepthwiseLayer
+"""What serves a request with weights."""
+
+Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer
+"""What serves any other."""
+
+
+def build_plain(request: PlainRequest, isa: isas.Isa | None = None) -> Plain:
+    """Have the code of a request without weights compiled.
+
+    Raises :class:`KernelError` for a function or activation that no kernel has.
+    """
+    row = isa or isas.current()
+    match request:
+        case Pool2D():
+            return PoolLayer(request, row)
+        case Unary():
+            return UnaryLayer(request, row)
+        case Binary():
+            return BinaryLayer(request, row)
+        case Softmax():
+            return SoftmaxLayer(request, row)
 
 
 def build(

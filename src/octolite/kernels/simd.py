@@ -335,11 +335,13 @@ class Builder:
 
     def smin(self, a: Value, b: Scalar) -> Value:
         """The lesser; ``a`` where it is NaN."""
-        return self.select(self.fit(b, a.type) < a, b, a)
+        other = self.fit(b, a.type)
+        return self.select(other < a, other, a)
 
     def smax(self, a: Value, b: Scalar) -> Value:
         """The greater; ``a`` where it is NaN."""
-        return self.select(self.fit(b, a.type) > a, b, a)
+        other = self.fit(b, a.type)
+        return self.select(other > a, other, a)
 
     def fold(self, value: Value, combine: Any) -> Value:
         """Reduce a vector to a scalar by halves."""

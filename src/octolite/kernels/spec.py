@@ -62,7 +62,56 @@ class DepthwiseConv2D:
     asymmetric: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Pool2D:
+    """NHWC pooling; x float32 [batch, h, w, channels]. What lies outside takes no part.
+
+    ``kind``: ``max`` or ``average``.
+    """
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """``function`` of every element of a float32 tensor (:data:`UNARY` has the names).
+
+    ``alpha``: the parameter of ``leaky_relu``.
+    """
+
+    function: str
+    alpha: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """``act(function(a, b))`` of two float32 tensors that broadcast (:data:`BINARY`)."""
+
+    function: str
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor."""
+
+    beta: float = 1.0
+
+
+UNARY = (
+    "abs", "elu", "exp", "hard_swish", "leaky_relu", "logistic", "neg", "relu", "relu6",
+    "relu_0_to_1", "relu_n1_to_1", "rsqrt", "sqrt", "square", "tanh",
+)  # fmt: skip
+BINARY = ("add", "div", "maximum", "minimum", "mul", "squared_difference", "sub")
+
 Request = FullyConnected | Conv2D | DepthwiseConv2D
+"""What comes with weights."""
+
+PlainRequest = Pool2D | Unary | Binary | Softmax
+"""What does not."""
 
 
 def per_pixel(request: Conv2D) -> bool:
