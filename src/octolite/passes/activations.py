@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, Activation
 from octolite.passes.engine import Match, Pattern, Rule, const, number, op, operator, some
@@ -18,7 +20,9 @@ def _no_objection(match: Match) -> str | None:
 
 
 class Composed(Rule):
-    """An operator that is written out in smaller ones."""
+    """An operator that is written out in smaller ones, and computed from ``x`` alone."""
+
+    keeps_inner = True
 
     def __init__(
         self, name: str, pattern: Pattern, build: Build, check: Check = _no_objection
@@ -122,9 +126,9 @@ def _check_alpha(match: Match) -> str | None:
     return None
 
 
-def _prelu(match: Match) -> Value:
-    """``relu(x) + a · relu(-x)``: below 0 that is ``-a · x``."""
-    slope = -match.data("a")
+def _prelu(match: Match, factor: float) -> Value:
+    """The slope below 0 is ``factor · a``."""
+    slope = match.data("a") * np.float32(factor)
     if slope.size == 1:
         return match.add("LEAKY_RELU", match["x"], alpha=float(slope.reshape(())))
     return match.add("PRELU", match["x"], match.constant(slope, like=match["a"]))
@@ -132,7 +136,8 @@ def _prelu(match: Match) -> Value:
 
 # -- along the last axis ------------------------------------------------------------------------
 
-EXPONENTIAL = op("EXP", op("SUB", X, op("REDUCE_MAX", X, const("axis"), name="sum")), name="e")
+# Any number may be taken off before; whoever writes softmax out takes the maximum.
+LESS_MAXIMUM = op("EXP", op("SUB", X, op("REDUCE_MAX", X, const("axis"), name="max")), name="e")
 SQUARES = op("SUM", op("SQUARE", X), const("axis"), name="sum")
 PRODUCTS = op("SUM", op("MUL", X, X), const("axis"), name="sum")
 
@@ -141,17 +146,15 @@ def _check_last_axis(match: Match) -> str | None:
     shape, axes = match["x"].shape, match.data("axis").reshape(-1).tolist()
     if shape is None or len(axes) != 1 or axes[0] % max(len(shape), 1) != len(shape) - 1:
         return f"it works along axes {axes} of {match['x']!r}, not the last"
-    if not operator(match.node("sum")).keep_dims:
-        return f"{match.node('sum')} drops the axis"
+    for name in ("sum", "max"):
+        if name in match and not operator(match.node(name)).keep_dims:
+            return f"{match.node(name)} drops the axis"
     return None
 
 
-def _check_softmax(match: Match) -> str | None:
-    total = match.node("total")
-    axes = [match.data(name).reshape(-1).tolist() for name in ("axis", "again")]
-    if axes[0] != axes[1] or not operator(total).keep_dims:
-        return f"{total} is not along the same axis"
-    return _check_last_axis(match)
+def softmax(e: Pattern) -> Pattern:
+    """``e / Σ e``."""
+    return op("DIV", e, op("SUM", e, const("axis"), name="sum"))
 
 
 def l2(squares: Pattern) -> Pattern:
@@ -178,14 +181,18 @@ COMPOSED: tuple[Rule, ...] = (
     Composed(
         "PRELU",
         op("ADD", op("RELU", X), op("MUL", op("RELU", op("NEG", X)), const("a"))),
-        _prelu,
+        lambda match: _prelu(match, -1),
         _check_alpha,
     ),
     Composed(
-        "SOFTMAX",
-        op("DIV", EXPONENTIAL, op("SUM", EXPONENTIAL, const("again"), name="total")),
-        of_x("SOFTMAX"),
-        _check_softmax,
+        "PRELU",
+        op("ADD", op("RELU", X), op("MUL", op("SUB", X, op("ABS", X)), const("a"))),
+        lambda match: _prelu(match, 2),
+        _check_alpha,
+    ),
+    *(
+        Composed("SOFTMAX", softmax(e), of_x("SOFTMAX"), _check_last_axis)
+        for e in (LESS_MAXIMUM, op("EXP", X, name="e"))
     ),
     *(
         Composed("L2_NORMALIZATION", l2(s), of_x("L2_NORMALIZATION"), _check_last_axis)

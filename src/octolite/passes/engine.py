@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -182,6 +182,8 @@ class Rule:
     """Something that may be rewritten. Subclasses give ``pattern`` and ``rewrite``."""
 
     pattern: Pattern
+    keeps_inner: ClassVar[bool] = False
+    """Whether readers outside the match do not matter, because the result needs none of it."""
 
     @property
     def name(self) -> str:
@@ -283,7 +285,8 @@ class Rewriter:
     def _try(self, rule: Rule, root: Node) -> bool:
         for bound, inner in match_node(rule.pattern, root, {}):
             match = Match(self.graph, root, bound, (root, *(node for node, _ in inner)))
-            reason = self._outside_reader(match, inner) or rule.check(match)
+            reason = None if rule.keeps_inner else self._outside_reader(match, inner)
+            reason = rule.check(match) if reason is None else reason
             if self.explain is not None and reason != "":
                 self.explain.record(Event(rule.name, tuple(n.name for n in match.nodes), reason))
             if reason is None:

@@ -8,6 +8,7 @@ hold 49 and 3, although ``n`` and ``h`` are unknown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -85,10 +86,9 @@ class Follower:
     def _unknowns(self, value: Value) -> Array | None:
         if value.shape is None or None in value.shape:
             return None
-        numbers = [
-            self.number(Form(0, (((id(value), i), 1),))) for i in range(int(np.prod(value.shape)))
-        ]
-        return np.array(numbers, np.int64).reshape(value.shape)  # type: ignore[arg-type]
+        shape = [d or 0 for d in value.shape]
+        unknowns = [Form(0, (((id(value), i), 1),)) for i in range(math.prod(shape))]
+        return np.array([self.number(f) for f in unknowns], np.int64).reshape(shape)
 
     def form(self, number: Any) -> Form:
         return self.forms[int(number)]

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octolite.errors import ConversionError, OctoliteError
-from octolite.ir.graph import Graph
+from octolite.ir.graph import Graph, Node
 from octolite.ir.types import Shape
 from octolite.passes.engine import merge_shapes
+from octolite.passes.extents import extents
+
+SHAPE_OPERANDS = {"RESHAPE": 1, "BROADCAST_TO": 1, "FILL": 0, "TRANSPOSE_CONV": 0}
+"""Operators with an operand that is the shape of their result, and which it is."""
 
 
 def refine(graph: Graph) -> int:
@@ -22,17 +26,31 @@ def refine(graph: Graph) -> int:
         except OctoliteError as error:
             raise ConversionError(f"{node}: {error}") from error
         for value, found in zip(node.outputs, types, strict=True):
-            if found.shape is None or found.shape == value.shape:
-                continue
-            merged = merge_shapes(value.shape, found.shape)
-            if merged is None:
+            shape = found.shape if found.shape is None else _told_by_operand(node, found.shape)
+            merged = merge_shapes(value.shape, shape)
+            if merged is None and shape is not None:
                 raise ConversionError(
-                    f"{node} gives {value.name!r} the shape {found.shape}, and the graph says "
+                    f"{node} gives {value.name!r} the shape {shape}, and the graph says "
                     f"{value.shape}"
                 )
             changed += merged != value.shape
             value.shape = merged
     return changed
+
+
+def _told_by_operand(node: Node, shape: Shape) -> Shape:
+    """``shape`` with the extents that are known of the operand that gives it."""
+    index = SHAPE_OPERANDS.get(node.op.name)
+    operand = node.inputs[index] if index is not None and index < len(node.inputs) else None
+    if operand is None or operand.is_constant or None not in shape:
+        return shape
+    told = extents(operand)
+    if told is None or len(told) != len(shape):
+        return shape
+    known = [
+        t if d is None and t is not None and t >= 0 else d for d, t in zip(shape, told, strict=True)
+    ]
+    return tuple(known)
 
 
 def at_most_one_unknown(shape: Shape | None) -> list[int] | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from octolite.ir.graph import Value
 
-# A scale is a float32 and a zero point an int64 in the file.
-BYTES_PER_SCALE = 12
+BYTES_PER_SCALE = 4
+"""A scale is a float32; the zero points of weights are all 0 and shared in the file."""
 
 
 class Action(StrEnum):
@@ -28,7 +28,7 @@ class Entry:
     """One constant.
 
     ``consumers`` names the operators that read it, each once, in order; ``before`` and ``after``
-    are the bytes it takes in a file, scales and zero points included.
+    are the bytes it takes in a file, scales included.
     """
 
     name: str
@@ -109,5 +109,5 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 
 def stored_bytes(value: Value) -> int:
-    """Bytes of a constant in a file, its scales and zero points included."""
+    """Bytes of a constant in a file, its scales included."""
     return value.nbytes + (BYTES_PER_SCALE * value.quant.scale.size if value.quant else 0)
