@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+import octolite
+
 GRAPHS = Path(__file__).parent / "data" / "graphs"
 INDEX: dict[str, Any] = json.loads((GRAPHS / "index.json").read_text())
 
@@ -36,7 +38,19 @@ class Recording:
     @property
     def tensorflow_sqnr(self) -> dict[str, float]:
         """Decibels of TensorFlow's own dynamic-range file in LiteRT, by output."""
-        return (self.facts.get("tensorflow") or {}).get("sqnr") or {}
+        known = (self.facts.get("tensorflow") or {}).get("sqnr") or {}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def convert(self, **options: Any) -> bytes:
+        """Our ``.tflite`` file with the outputs that were recorded.
+
+        Shapes are given only where the graph does not even know the rank.
+        """
+        unranked = [i["name"] for i in self.facts["inputs"] if i["shape"] is None]
+        feeds = self.arrays("in")
+        shapes = {name: [-1] * feeds[name].ndim for name in unranked}
+        options.setdefault("output_arrays", self.facts["outputs"])
+        return octolite.convert(self.path, input_shapes=shapes or None, **options)
 
 
 ALL = [Recording(name) for name in INDEX]
