@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
 
-from octolite.errors import ShapeError, UnsupportedError, did_you_mean
+from octolite.errors import (
+    OctoliteError,
+    RuntimeModelError,
+    ShapeError,
+    UnsupportedError,
+    did_you_mean,
+)
 from octolite.ir import numerics
 from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, TensorType
 from octolite.kernels.spec import Request
@@ -223,10 +229,19 @@ class Operator:
 
         Integer tensors with scales go through the float reference, a code at most away from
         TFLite's integer arithmetic, unless all have one scale and codes may pass. NaN and Inf come
-        about silently, as in compiled code.
+        about silently, as in compiled code. Raises :class:`RuntimeModelError` for arrays that do
+        not fit, where no shape rule has found them out before.
         """
-        with np.errstate(all="ignore"):
-            return self._run(arrays, inputs, outputs)
+        try:
+            with np.errstate(all="ignore"):
+                return self._run(arrays, inputs, outputs)
+        except (ValueError, IndexError, MemoryError) as error:
+            if isinstance(error, OctoliteError):
+                raise
+            shapes = ", ".join("none" if a is None else str(a.shape) for a in arrays)
+            raise RuntimeModelError(
+                f"{self.name} cannot take inputs of the shapes {shapes}: {error}"
+            ) from error
 
     def _run(
         self,

@@ -43,6 +43,8 @@ class Fill(Operator):
         return [TensorType(value.dtype, shape)]
 
     def reference(self, dims: Array, value: Array) -> Array:
+        if dims.ndim != 1:
+            raise ShapeError(f"FILL: the shape is given by an array of rank {dims.ndim}, not 1")
         return np.full(sized(integers(dims)), value.reshape(()), value.dtype)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
@@ -71,7 +73,8 @@ class Range(Operator):
     def infer(self, start: Operand, limit: Operand, delta: Operand) -> Sequence[TensorType]:
         operands = (start, limit, delta)
         for operand in operands:
-            rank_of(operand, "bound", 0, 1)
+            if length(operand) not in (None, 1):
+                raise ShapeError(f"RANGE to {operand.name!r} {operand.shape}, expected a scalar")
         count: Dim = None
         if start.data is not None and limit.data is not None and delta.data is not None:
             count = _count(start.data, limit.data, delta.data)

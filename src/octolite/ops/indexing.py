@@ -76,8 +76,6 @@ class Gather(Operator):
 
     def _axes(self, rank: int, index_rank: int) -> tuple[int, int]:
         """``axis`` and ``batch_dims``, counted from the front."""
-        if rank == 0:
-            raise ShapeError("GATHER from a scalar")
         axis = axis_of(self.axis, rank)
         batch = self.batch_dims + index_rank if self.batch_dims < 0 else self.batch_dims
         if not 0 <= batch <= min(axis, index_rank):
@@ -89,6 +87,8 @@ class Gather(Operator):
 
     def reference(self, x: Array, indices: Array) -> Array:
         axis, batch = self._axes(x.ndim, indices.ndim)
+        if x.shape[:batch] != indices.shape[:batch]:
+            raise ShapeError(f"{x.shape} and {indices.shape} differ within the first {batch} axes")
         check_indices(self.name, indices, x.shape[axis])
         if batch == 0:
             return np.take(x, indices, axis)
@@ -294,6 +294,9 @@ class OneHot(Operator):
         self, indices: Operand, depth: Operand, on: Operand, off: Operand
     ) -> Sequence[TensorType]:
         dtype = same_dtype(on, off)
+        for value in (on, off):
+            if length(value) not in (None, 1):
+                raise ShapeError(f"ONE_HOT with {value.name!r} {value.shape}, expected a scalar")
         if indices.shape is None:
             return [TensorType(dtype, None)]
         axis = axis_of(self.axis, len(indices.shape) + 1)

@@ -60,8 +60,6 @@ class Concatenation(Operator):
         ranks = [len(p.shape) for p in parts if p.shape is not None]
         if not ranks:
             return [TensorType(dtype, None)]
-        if min(ranks) == 0:
-            raise ShapeError("CONCATENATION of scalars; PACK makes a vector of them")
         axis = axis_of(self.axis, ranks[0])
         shape = same_shape(*parts, but=axis)
         assert shape is not None
@@ -178,6 +176,8 @@ class SplitV(Operator):
 
     def reference(self, x: Array, size_splits: Array, axis: Array) -> tuple[Array, ...]:
         along = axis_of(integer(axis), x.ndim)
+        if size_splits.size != self.num_splits:
+            raise ShapeError(f"SPLIT_V into {self.num_splits} parts with {size_splits.size} sizes")
         parts = _parts("input", x.shape[along], integers(size_splits))
         return tuple(np.split(x, np.cumsum(np.array(parts, np.int64))[:-1], along))
 
@@ -194,7 +194,7 @@ def _parts(name: str, dim: Dim, sizes: Sequence[int]) -> list[Dim]:
     given = sum(s for s in sizes if s >= 0)
     open_ones = sum(s == -1 for s in sizes)
     fits = dim is None or (given <= dim if open_ones else given == dim)
-    if open_ones > 1 or min(sizes) < -1 or not fits:
+    if open_ones > 1 or any(s < -1 for s in sizes) or not fits:
         raise ShapeError(f"{name!r} with an extent of {dim} cannot be split into {list(sizes)}")
     rest = None if dim is None else dim - given
     return [rest if s == -1 else s for s in sizes]
@@ -248,8 +248,6 @@ class Unpack(Operator):
     def infer(self, x: Operand) -> Sequence[TensorType]:
         shape: Shape | None = None
         if x.shape is not None:
-            if not x.shape:
-                raise ShapeError(f"UNPACK of {x.name!r}, which is a scalar")
             axis = axis_of(self.axis, len(x.shape))
             if x.shape[axis] not in (None, self.num):
                 raise ShapeError(
@@ -259,7 +257,10 @@ class Unpack(Operator):
         return [TensorType(x.dtype, shape)] * self.num
 
     def reference(self, x: Array) -> tuple[Array, ...]:
-        return tuple(np.moveaxis(x, self.axis, 0))
+        slices = tuple(np.moveaxis(x, self.axis, 0))
+        if len(slices) != self.num:
+            raise ShapeError(f"{x.shape} has not {self.num} slices along axis {self.axis}")
+        return slices
 
     cases = (
         case(f32(2, 3, 4), num=2),

@@ -22,7 +22,7 @@ from octolite.ir.types import (
 )
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
-from octolite.ops.shapes import constant_ints, integers, length, same_dtype, sized, unknown
+from octolite.ops.shapes import constant_ints, integers, length, rank_of, same_dtype, sized, unknown
 
 
 class MirrorMode(IntEnum):
@@ -40,14 +40,13 @@ class Bordered(Operator, abstract=True):
 
     def infer(self, x: Operand, paddings: Operand, *rest: Operand) -> Sequence[TensorType]:
         borders = constant_ints(paddings)
+        pairs = rank_of(paddings, "paddings", 2)
         if x.shape is None:
-            rank = None if paddings.shape is None else paddings.shape[0]
-            return [TensorType(x.dtype, unknown(rank))]
+            return [TensorType(x.dtype, unknown(None if pairs is None else pairs[0]))]
         shape = x.shape
-        if length(paddings) not in (None, 2 * len(shape)):
+        if pairs is not None and (pairs[0] not in (None, len(shape)) or pairs[1] not in (None, 2)):
             raise ShapeError(
-                f"{paddings.name!r} {paddings.shape} should be [{len(shape)}, 2] for "
-                f"{x.name!r} {shape}"
+                f"{paddings.name!r} {pairs} should be [{len(shape)}, 2] for {x.name!r} {shape}"
             )
         if borders is None:
             return [TensorType(x.dtype, unknown(len(shape)))]
@@ -71,9 +70,9 @@ class Bordered(Operator, abstract=True):
 
 def _borders(x: Array, paddings: Array) -> Array:
     """The paddings as an int array [rank, 2]."""
-    if paddings.size != 2 * x.ndim or np.any(paddings < 0):
+    if paddings.shape != (x.ndim, 2) or np.any(paddings < 0):
         raise ShapeError(f"paddings {paddings.tolist()} do not fit a tensor of shape {x.shape}")
-    borders = paddings.reshape(x.ndim, 2).astype(np.int64)
+    borders = paddings.astype(np.int64)
     sized([d + int(b[0]) + int(b[1]) for d, b in zip(x.shape, borders, strict=True)])
     return borders
 
@@ -89,7 +88,8 @@ class Pad(Bordered):
         return False  # zero is the code zero_point
 
     def reference(self, x: Array, paddings: Array) -> Array:
-        return np.pad(x, _borders(x, paddings)) if x.ndim else x
+        borders = _borders(x, paddings)
+        return np.pad(x, borders) if x.ndim else x
 
     cases = (
         case(f32(2, 3), const([[1, 2], [0, 1]])),
@@ -121,8 +121,8 @@ class PadV2(Bordered):
     def reference(self, x: Array, paddings: Array, value: Array) -> Array:
         if value.size != 1:
             raise ShapeError(f"PADV2 takes one value for the border, and was given {value.shape}")
-        border = value.reshape(())
-        return np.pad(x, _borders(x, paddings), constant_values=border) if x.ndim else x
+        borders = _borders(x, paddings)
+        return np.pad(x, borders, constant_values=value.reshape(())) if x.ndim else x
 
     cases = (
         case(f32(2, 3), const([[1, 2], [0, 1]]), const(-2.5)),
@@ -195,7 +195,7 @@ class Tile(Operator):
 
     def reference(self, x: Array, multiples: Array) -> Array:
         counts = integers(multiples)
-        if len(counts) != x.ndim:
+        if len(counts) != x.ndim or any(c < 0 for c in counts):
             raise ShapeError(f"multiples {counts} do not fit a tensor of shape {x.shape}")
         sized([d * c for d, c in zip(x.shape, counts, strict=True)])
         return np.tile(x, counts)

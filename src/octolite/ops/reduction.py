@@ -224,8 +224,6 @@ class ArgExtremum(Operator, abstract=True):
         axis = constant_int(dimension)
         if x.shape is None:
             return [TensorType(self.output_type, None)]
-        if not x.shape:
-            raise ShapeError(f"{self.name} of {x.name!r}, which is a scalar")
         if axis is None:
             return [TensorType(self.output_type, unknown(len(x.shape) - 1))]
         axis = axis_of(axis, len(x.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,14 +62,11 @@ class Reshape(Operator):
         target = constant_ints(shape) if shape is not None else list(self._legacy_shape())
         if target is None:
             return [TensorType(x.dtype, unknown(length(shape)) if shape is not None else None)]
-        return [TensorType(x.dtype, _resolve(x, target))]
+        return [TensorType(x.dtype, _resolve(x.name, x.shape, target))]
 
     def reference(self, x: Array, shape: Array | None = None) -> Array:
         target = self._legacy_shape() if shape is None else integers(shape)
-        try:
-            return x.reshape(target)
-        except ValueError:
-            raise ShapeError(f"{x.shape} cannot be reshaped to {tuple(target)}") from None
+        return x.reshape([d or 0 for d in _resolve("input", x.shape, target)])
 
     def _legacy_shape(self) -> tuple[int, ...]:
         """The attribute, in which old files write a scalar's shape as (0,)."""
@@ -87,19 +85,18 @@ class Reshape(Operator):
     )
 
 
-def _resolve(x: Operand, target: list[int]) -> Shape:
-    """``target`` with its -1 worked out, where the extents of ``x`` allow."""
-    if sum(d == -1 for d in target) > 1 or any(d < -1 for d in target):
-        raise ShapeError(f"{x.name!r} cannot be reshaped to {target}: one extent at most may be -1")
-    size = None if x.shape is None else product(x.shape)
-    rest = 1
-    for d in target:
-        rest *= 1 if d == -1 else d
+def _resolve(name: str, shape: Shape | None, target: Sequence[int]) -> Shape:
+    """``target`` with its -1 worked out, where the extents in ``shape`` allow."""
+    wanted = list(target)
+    if wanted.count(-1) > 1 or any(d < -1 for d in wanted):
+        raise ShapeError(f"{name!r} cannot be reshaped to {wanted}: one extent at most may be -1")
+    size = None if shape is None else product(shape)
+    rest = math.prod(d for d in wanted if d != -1)
     if size is None:
-        return tuple(None if d == -1 else d for d in target)
-    if (-1 not in target and rest != size) or (-1 in target and (rest == 0 or size % rest)):
-        raise ShapeError(f"{x.name!r} of shape {x.shape} cannot be reshaped to {target}")
-    return tuple(size // rest if d == -1 else d for d in target)
+        return tuple(None if d == -1 else d for d in wanted)
+    if (-1 not in wanted and rest != size) or (-1 in wanted and (rest == 0 or size % rest)):
+        raise ShapeError(f"{name!r} of shape {shape} cannot be reshaped to {wanted}")
+    return tuple(size // rest if d == -1 else d for d in wanted)
 
 
 class Transpose(Operator):
@@ -252,6 +249,12 @@ class Rank(Operator):
 
     def reference(self, x: Array) -> Array:
         return np.array(x.ndim, np.int32)
+
+    def fold(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> tuple[Array, ...] | None:
+        x = inputs[0]  # its extents may be unknown
+        return None if x is None or x.shape is None else (np.array(len(x.shape), np.int32),)
 
     cases = (case(f32(2, 3, 4)), case(f32()))
 

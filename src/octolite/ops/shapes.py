@@ -83,7 +83,7 @@ def window_padding(
 
 def axis_of(axis: int, rank: int) -> int:
     """``axis`` counted from the front. Raises :class:`ShapeError` when out of range."""
-    if not -rank <= axis < max(rank, 1):
+    if not -rank <= axis < rank:
         raise ShapeError(f"axis {axis} is out of range for rank {rank}")
     return axis + rank if axis < 0 else axis
 

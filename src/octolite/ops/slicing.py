@@ -160,6 +160,8 @@ class StridedSlice(Operator):
 
     def reference(self, x: Array, begin: Array, end: Array, strides: Array) -> Array:
         bounds = [integers(v) for v in (begin, end, strides)]
+        if len({len(b) for b in bounds}) > 1:
+            raise ShapeError(f"begin, end and strides {bounds} should have equally many elements")
         index: list[int | slice | None] = []
         for entry in self._entries(len(bounds[0]), x.ndim):
             if entry.axis is None:
