@@ -10,7 +10,7 @@ from octolite.frontends.graphdef.source import Source, see_through
 EXACT, APPROXIMATE = "Gelu", "GeluTanh"
 """Operator names that TensorFlow does not have: nodes get them here."""
 
-_TERMS = 6
+_STEPS = 12
 
 
 @see_through("Mul")
@@ -32,26 +32,35 @@ def gelu(source: Source, node: TfNode) -> None:
 
 def _curve(source: Source, curve: Ref, x: Ref) -> str | None:
     """Which GELU ``curve`` belongs to, as a function of ``x``."""
-    node = source.origin(curve)
-    if node is None:
-        return None
-    if node.op_type == "Erfc":
-        return EXACT if _is_multiple(source, node.inputs[0], x, -math.sqrt(0.5)) else None
+    match _step(source, curve):
+        case "Erfc", [u] if _is_multiple(source, u, x, -math.sqrt(0.5)):
+            return EXACT
     one, terms = _sum(source, curve)
-    node = source.origin(terms[0]) if len(terms) == 1 else None
-    if node is None or not _near(one, 1.0):
+    if len(terms) != 1 or not _near(one, 1.0):
         return None
-    if node.op_type == "Erf":
-        return EXACT if _is_multiple(source, node.inputs[0], x, math.sqrt(0.5)) else None
-    if node.op_type != "Tanh":
-        return None
-    factor, inner = _product(source, node.inputs[0])
+    match _step(source, terms[0]):
+        case "Erf", [u] if _is_multiple(source, u, x, math.sqrt(0.5)):
+            return EXACT
+        case "Tanh", [u] if _is_cubic(source, u, x):
+            return APPROXIMATE
+    return None
+
+
+def _is_cubic(source: Source, ref: Ref, x: Ref) -> bool:
+    """Whether it is ``√(2/π) · (x + 0.044715 x³)``."""
+    factor, inner = _product(source, ref)
     if not _near(factor, math.sqrt(2 / math.pi)) or len(inner) != 1:
-        return None
+        return False
     zero, terms = _sum(source, inner[0])
     cubes = [t for t in terms if t != x]
-    is_cube = len(cubes) == 1 and _product(source, cubes[0]) == (_Near(0.044715), [x, x, x])
-    return APPROXIMATE if zero == 0 and len(terms) == 2 and is_cube else None
+    if zero or len(terms) != 2 or len(cubes) != 1:
+        return False
+    return _product(source, cubes[0]) == (_Near(0.044715), [x, x, x])
+
+
+def _step(source: Source, ref: Ref) -> tuple[str, list[Ref]]:
+    node = source.origin(ref)
+    return ("", []) if node is None else (node.op_type, node.inputs)
 
 
 def _is_multiple(source: Source, ref: Ref, x: Ref, by: float) -> bool:
@@ -76,16 +85,16 @@ def _product(source: Source, ref: Ref, top: bool = False) -> tuple[float, list[R
     factor = 1.0
     parts: list[Ref] = []
     stack = [ref]
-    while stack and len(stack) + len(parts) <= _TERMS:
+    for _ in range(_STEPS):
+        if not stack:
+            break
         ref = stack.pop()
         number = source.scalar(ref)
-        node = source.origin(ref)
         if number is not None:
             factor *= number
             continue
-        inputs = node.inputs if node is not None else []
-        numbers = [source.scalar(i) for i in inputs]
-        match node.op_type if node is not None else "", numbers:
+        op_type, inputs = _step(source, ref)
+        match op_type, [source.scalar(i) for i in inputs]:
             case "Neg", [_]:
                 factor = -factor
                 stack.append(inputs[0])
@@ -104,10 +113,10 @@ def _product(source: Source, ref: Ref, top: bool = False) -> tuple[float, list[R
 
 def _sum(source: Source, ref: Ref) -> tuple[float, list[Ref]]:
     """``ref`` as a number plus other results."""
-    node = source.origin(ref)
-    if node is None or node.op_type not in ("Add", "AddV2"):
+    op_type, inputs = _step(source, ref)
+    if op_type not in ("Add", "AddV2"):
         return 0.0, [source.behind(ref)]
-    numbers = [source.scalar(i) for i in node.inputs]
+    numbers = [source.scalar(i) for i in inputs]
     total = sum(v for v in numbers if v is not None)
-    pairs = zip(node.inputs, numbers, strict=True)
+    pairs = zip(inputs, numbers, strict=True)
     return total, [source.behind(i) for i, v in pairs if v is None]

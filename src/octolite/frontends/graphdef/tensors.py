@@ -45,8 +45,6 @@ _TYPES = {
     "DT_UINT64": TfType(types.UINT64, np.uint64, "uint64_val"),
     "DT_BOOL": TfType(types.BOOL, np.bool_, "bool_val"),
     "DT_STRING": TfType(types.STRING, np.object_, "string_val"),
-    "DT_COMPLEX64": TfType(types.COMPLEX64, np.complex64, "scomplex_val"),
-    "DT_COMPLEX128": TfType(types.COMPLEX64, np.complex128, "dcomplex_val"),
 }
 
 
@@ -125,11 +123,6 @@ def _typed(field: Any, row: TfType) -> Array:
     stored = np.dtype(row.stored)
     if row.bits:
         return np.array(field, np.int64).astype(np.uint16).view(stored)
-    if stored.kind == "c":
-        parts = np.array(field, np.float64)
-        if len(parts) % 2:
-            raise FormatError("a complex constant lists an odd number of parts")
-        return (parts[::2] + 1j * parts[1::2]).astype(stored)
     if stored.kind == "O":
         values = np.empty(len(field), np.object_)
         values[:] = list(field)
