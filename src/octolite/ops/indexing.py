@@ -236,7 +236,7 @@ def _check_updates(indices: Shape, updates: Shape, shape: tuple[int, ...], name:
 
 
 class EmbeddingLookup(Operator):
-    """Rows of a table: ``value[lookup]``; rows of int8 codes come out as float32."""
+    """Rows of a table: ``value[lookup]``; codes come out as float32, or as the codes they are."""
 
     name = "EMBEDDING_LOOKUP"
     inputs = "lookup value"
@@ -259,6 +259,17 @@ class EmbeddingLookup(Operator):
         check_indices(self.name, lookup, len(value))
         return value[lookup]
 
+    def _run(
+        self,
+        arrays: Sequence[Array | None],
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+    ) -> tuple[Array, ...]:
+        if outputs[0].quant is not None:
+            lookup, value = (a for a in arrays if a is not None)
+            return (self.reference(lookup, value),)
+        return super()._run(arrays, inputs, outputs)
+
     def hybrid(self, inputs: Sequence[Operand | None], lookup: Array, value: Array) -> Array:
         quant = weight_quant(inputs, 1)
         rows = self.reference(lookup, value)
@@ -279,6 +290,11 @@ class EmbeddingLookup(Operator):
         case(ints(3, high=5), weights(5, 2, 3)),
         case(ints(7, high=50), int8_weights(50, 16, axis=None)),
         case(ints(7, high=50), int8_weights(50, 16)),
+        case(
+            ints(7, high=9),
+            codes(9, 4, quant=Quant.of(0.5, 3)),
+            results=[(INT8, Quant.of(0.5, 3))],
+        ),
     )
 
 
