@@ -137,13 +137,16 @@ def _prelu(match: Match, factor: float) -> Value:
 # -- along the last axis ------------------------------------------------------------------------
 
 # Any number may be taken off before; whoever writes softmax out takes the maximum.
-LESS_MAXIMUM = op("EXP", op("SUB", X, op("REDUCE_MAX", X, const("axis"), name="max")), name="e")
+MAXIMUM = op("REDUCE_MAX", X, const("max axis"), name="max")
+LESS_MAXIMUM = op("EXP", op("SUB", X, MAXIMUM), name="e")
 SQUARES = op("SUM", op("SQUARE", X), const("axis"), name="sum")
 PRODUCTS = op("SUM", op("MUL", X, X), const("axis"), name="sum")
 
 
 def _check_last_axis(match: Match) -> str | None:
     shape, axes = match["x"].shape, match.data("axis").reshape(-1).tolist()
+    if "max" in match and match.data("max axis").reshape(-1).tolist() != axes:
+        return f"{match.node('max')} works along another axis than {match.node('sum')}"
     if shape is None or len(axes) != 1 or axes[0] % max(len(shape), 1) != len(shape) - 1:
         return f"it works along axes {axes} of {match['x']!r}, not the last"
     for name in ("sum", "max"):
@@ -163,10 +166,11 @@ def l2(squares: Pattern) -> Pattern:
 
 
 COMPOSED: tuple[Rule, ...] = (
-    Composed("RELU", op("MAXIMUM", X, number(0)), of_x("RELU")),
     *clamps("RELU6", 0, 6),
     *clamps("RELU_N1_TO_1", -1, 1),
     Composed("RELU6", op("MINIMUM", op("RELU", X), number(6)), of_x("RELU6")),
+    Composed("RELU6", op("RELU", op("MINIMUM", X, number(6))), of_x("RELU6")),
+    Composed("RELU", op("MAXIMUM", X, number(0)), of_x("RELU")),
     *(
         Composed("HARD_SWISH", p, of_x("HARD_SWISH"))
         for p in product_of_three(X, 1 / 6, RELU6_OF_X_PLUS_3)
