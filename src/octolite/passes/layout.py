@@ -265,6 +265,7 @@ def move(match: Match, node: Node, perm: Perm, sources: dict[int, Value]) -> lis
     for i, data in moved.parameters.items():
         inputs[i] = match.constant(data, like=node.inputs[i])
     match.add(moved.op, *inputs)
+    match.added[-1].name = node.name  # so that it can be asked about
     results = match.added[-1].outputs
     for new, old in zip(results, node.outputs, strict=True):
         new.range = old.range

@@ -1,0 +1,161 @@
+"""The engine itself: matching, replacing, explaining, settling."""
+
+from __future__ import annotations
+
+import pytest
+
+from octolite import ir, passes
+from octolite.errors import ConversionError
+from octolite.ir import Model, Signature, Value
+from octolite.ir.types import FLOAT32
+from octolite.passes.engine import (
+    ANY,
+    Explanation,
+    Match,
+    Rewriter,
+    Rule,
+    const,
+    number,
+    op,
+    some,
+)  # fmt: skip
+from tests.passes.building import Builder, attempt, gaussian, operators
+
+
+class Matches(Rule):
+    """Declines every match, remembering it."""
+
+    def __init__(self, pattern: passes.engine.Pattern) -> None:
+        self.pattern = pattern
+        self.found: list[Match] = []
+
+    def check(self, match: Match) -> str | None:
+        self.found.append(match)
+        return "only looking"
+
+
+def matches(graph: ir.Graph, pattern: passes.engine.Pattern) -> list[Match]:
+    rule = Matches(pattern)
+    Rewriter(graph, [rule]).run()
+    return rule.found
+
+
+def test_operands_of_commutative_operators_match_in_either_order() -> None:
+    b = Builder()
+    x = b.input(2, 3)
+    graph = b.returns(b.op("ADD", 2.0, b.op("RELU", x)))
+    (match,) = matches(graph, op("ADD", op("RELU", some("x"), name="r"), number(2)))
+    assert match["x"] is x
+    assert match.node("r").op.name == "RELU"
+    assert not matches(graph, op("ADD", op("RELU", ANY), number(3)))
+    graph = b.returns(b.op("SUB", 2.0, x))
+    assert not matches(graph, op("SUB", ANY, const()))
+
+
+def test_a_name_bound_twice_is_one_value() -> None:
+    b = Builder()
+    x = b.input(2, 3)
+    pattern = op("MUL", some("x"), op("LOGISTIC", some("x")))
+    assert matches(b.returns(b.op("MUL", b.op("LOGISTIC", x), x)), pattern)
+    b = Builder()
+    x, y = b.input(2, 3), b.input(2, 3, name="y")
+    assert not matches(b.returns(b.op("MUL", b.op("LOGISTIC", y), x)), pattern)
+
+
+class Twice(Rule):
+    """NEG becomes two more NEG: never settles."""
+
+    pattern = op("NEG", some("x"))
+
+    def rewrite(self, match: Match) -> Value:
+        return match.add("NEG", match.add("NEG", match.add("NEG", match["x"])))
+
+
+def test_rules_that_never_settle_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes.engine, "MAX_SWEEPS", 3)
+    b = Builder()
+    rewriter = Rewriter(b.returns(b.op("NEG", b.input(1))), [Twice()])
+    with pytest.raises(ConversionError, match="does not settle after 3 sweeps of Twice"):
+        rewriter.run()
+
+
+class NegOfSplit(Rule):
+    """Both halves of a SPLIT, each other's places taken."""
+
+    pattern = op("SPLIT", const("axis"), op("NEG", some("x")))
+
+    def rewrite(self, match: Match) -> list[Value]:
+        match.add(match.root.op, match["axis"], match["x"])
+        return [match.add("NEG", half) for half in match.added[0].outputs]
+
+
+def test_all_results_of_a_node_are_replaced() -> None:
+    b = Builder()
+    halves = b.ops("SPLIT", 1, b.op("NEG", b.input(2, 6)), num_splits=2)
+    graph = b.returns(*halves)
+    attempt(graph, NegOfSplit())
+    assert operators(graph) == "SPLIT NEG NEG"
+
+
+def test_signatures_see_the_same_values_afterwards() -> None:
+    b = Builder()
+    x = b.input(2, 3)
+    y = b.op("RELU", b.op("MUL", b.op("ADD", x, 1.0), 1.0), name="y")
+    graph = b.returns(y)
+    model = Model([graph], [Signature("serving_default", {"x": x}, {"y": y}, graph)])
+    passes.optimize(model)
+    assert model.signatures[0].outputs["y"] is graph.outputs[0]
+    assert graph.outputs[0].producer is graph.nodes[-1]
+
+
+def test_explanations_tell_what_happened_at_a_node() -> None:
+    b = Builder()
+    y = b.op("FULLY_CONNECTED", b.input(2, 5), gaussian(3, 5), None, name="dense")
+    graph = b.returns(b.op("RELU", y, name="relu"), b.op("TANH", y, name="tanh"))
+    explanation = Explanation()
+    passes.optimize(Model([graph]), explain=explanation)
+    (event,) = [e for e in explanation.about("relu") if e.rule == "FuseActivation"]
+    assert event.nodes == ("relu", "dense")
+    assert event.reason == "'dense' is also read by TANH 'tanh'"
+    assert not event.fired
+
+
+def test_passes_are_reported_and_every_graph_is_optimised() -> None:
+    seen = []
+    graphs = []
+    for _ in range(2):
+        b = Builder()
+        graphs.append(b.returns(b.op("RELU", b.op("ADD", b.input(2, 3), 1.0))))
+    passes.optimize(Model(graphs), on_pass=lambda *progress: seen.append(progress))
+    assert [operators(g) for g in graphs] == ["ADD", "ADD"]
+    names = [p.name for p in passes.PIPELINE]
+    assert [name for name, _, _ in seen[: len(names)]] == names
+    assert all(count == len(names) and 1 <= n <= count for _, n, count in seen)
+
+
+def test_a_shape_that_contradicts_its_operator_is_an_error() -> None:
+    b = Builder()
+    y = b.op("RELU", b.input(2, 3))
+    y.shape = (2, 4)
+    with pytest.raises(ConversionError, match=r"RELU 'RELU1' gives 'RELU1' the shape \(2, 3\)"):
+        passes.optimize(Model([b.returns(y)]))
+
+
+def test_shapes_become_known_again() -> None:
+    b = Builder()
+    y = b.op("RELU", b.input(2, 3))
+    y.shape = None
+    graph = b.returns(b.op("NEG", y))
+    passes.optimize(Model([graph]))
+    assert y.shape == (2, 3)
+    assert y.dtype is FLOAT32
+
+
+def test_a_long_chain_is_fused_throughout() -> None:
+    b = Builder()
+    x = b.input(4)
+    for _ in range(1500):
+        x = b.op("RELU", b.op("ADD", x, 1.0))
+    graph = b.returns(x)
+    passes.optimize(Model([graph]))
+    assert graph.operators() == {"ADD": 1500}
