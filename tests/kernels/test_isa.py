@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from octolite.errors import KernelError
-from octolite.kernels import depthwise, dot, isa, jit, prepare, walk
+from octolite.kernels import (
+    depthwise,
+    dot,
+    isa,
+    jit,
+    maps,
+    pool,
+    prepare,
+    softmax,
+    walk,
+    winograd,
+)
 from octolite.kernels.simd import PTR, Builder, vec
 from tests.kernels.conftest import RUNNABLE
 
@@ -21,6 +32,10 @@ ARM = "aarch64-unknown-linux-gnu"
 UNITS = [
     *(depthwise.unit(hybrid, False) for hybrid in (False, True)),
     prepare.float_unit(),
+    maps.unary_unit("tanh"),
+    maps.binary_unit("add", False),
+    pool.unit("max", False),
+    softmax.unit(),
     walk.unit(),
 ]
 
@@ -39,6 +54,8 @@ def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
 
 def units(row: isa.Isa) -> list[jit.Unit]:
     dots = [dot.unit(tile, curved) for tile in _tiles(row).values() for curved in (False, True)]
+    if row.dense is not None:
+        dots.append(winograd.unit(row.dense, False))
     return [*UNITS, *dots, prepare.unit(row.dot, True), prepare.unit(row.dot, False)]
 
 
@@ -114,6 +131,24 @@ def test_sums_stay_in_registers(row_: isa.Isa, kind: str) -> None:
     assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"
     register = {8: "ymm", 16: "zmm"}[tile.lanes]
     assert all(register in line for line in loop if _is(line, tile.mnemonic))
+
+
+@pytest.mark.parametrize("row_", [row for row in isa.ROWS[1:] if row.dense], ids=lambda r: r.name)
+def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
+    tile = row_.dense
+    assert tile is not None
+    height = tile.heights[-1]
+    text = jit.assembly(winograd.unit(tile, False), row_, X86)
+    loop = hot_loop(text, f"block{height}", tile.mnemonic)
+    assert _count(loop, tile.mnemonic) == height * tile.vectors
+    assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"
+
+
+def test_dense_tiles_pack_as_the_others_do() -> None:
+    for row in isa.ROWS:
+        if row.dense is not None:
+            for field in ("lanes", "depth", "vectors", "code", "offset"):
+                assert getattr(row.dense, field) == getattr(row.dot, field)
 
 
 def test_the_best_row_that_runs_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from octolite.kernels.dot import activate
+from octolite.kernels.dot import activate, rescale
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.record import Record
@@ -101,11 +101,11 @@ def _emit_block(module: Any, isa: Isa, pixels: int, hybrid: bool, curved: bool) 
         return loop.carry
 
     def finish(acc: Value, c: Value) -> Value:
-        bias = k.load(real, args.bias + c * 4)
         if hybrid:
-            exact = acc - k.load(whole, args.total + c * 4) * row_zero
-            acc = exact.to_float() * (k.load(real, args.scale + c * 4) * row_scale)
-        return activate(k, args, acc + bias, curved)
+            result = rescale(k, args, c * 4, acc, row_scale, row_zero)
+        else:
+            result = acc + k.load(real, args.bias + c * 4)
+        return activate(k, args, result, curved)
 
     def block(c: Value, mask: Value | None = None) -> None:
         for p, acc in enumerate(products(c, mask)):

@@ -18,7 +18,7 @@ from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import clamp, tanh
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, like, vec
 
 ARGS = Record(
     a=PTR,  # activations
@@ -128,41 +128,59 @@ def _accumulate(
     as it waits for weights and not for the multiplier."""
     height, vectors = len(starts), tile.vectors
     chains = 4 if height == 1 else 1
-    a_bytes = tile.depth * tile.code.itemsize
-    b_bytes = tile.lanes * tile.depth * tile.weight.itemsize
-    zero = k.const(vec(tile.sum, tile.lanes), 0)
-    flat = [zero] * (height * vectors * chains)
-
-    def step(sums: list[Value], rows: list[Value], b_at: Value, chain: int) -> list[Value]:
-        sums = list(sums)
-        b = [tile.load_b(k, b_at + (chain * vectors + v) * b_bytes) for v in range(vectors)]
-        for r, at in enumerate(rows):
-            a = tile.load_a(k, at + chain * a_bytes)
-            for v in range(vectors):
-                slot = (chain * height + r) * vectors + v
-                sums[slot] = tile.emit(k, sums[slot], a, b[v])
-        return sums
-
+    flat = [zero_sum(k, tile)] * (height * vectors * chains)
     with k.loop(0, args.taps, carry=[weights, *flat]) as taps:
         shift = k.load(I64, args.tap_at + taps.index * 8)
         rows = [start + shift for start in starts]
         b_at, *sums = taps.carry
         whole = args.steps // chains * chains
-        for stop, count in ((whole, chains), (args.steps, 1))[: 1 + (chains > 1)]:
-            begin = k.const(I64, 0) if count == chains else whole
-            with k.loop(begin, stop, count, carry=[b_at, *sums]) as steps:
-                here, *inner = steps.carry
-                at = [row + steps.index * a_bytes for row in rows]
-                for chain in range(count):
-                    inner = step(inner, at, here, chain)
-                steps.carry = [here + count * vectors * b_bytes, *inner]
-            b_at, *sums = steps.carry
+        if chains > 1:
+            b_at, *sums = run_steps(k, tile, rows, b_at, sums, k.const(I64, 0), whole, chains)
+            b_at, *sums = run_steps(k, tile, rows, b_at, sums, whole, args.steps)
+        else:
+            b_at, *sums = run_steps(k, tile, rows, b_at, sums, k.const(I64, 0), args.steps)
         taps.carry = [b_at, *sums]
     _, *sums = taps.carry
     while len(sums) > height * vectors:
         half = len(sums) // 2
         sums = [x + y for x, y in zip(sums[:half], sums[half:], strict=True)]
     return [sums[r * vectors : (r + 1) * vectors] for r in range(height)]
+
+
+def zero_sum(k: Builder, tile: Tile) -> Value:
+    return k.const(vec(tile.sum, tile.lanes), 0)
+
+
+def run_steps(
+    k: Builder,
+    tile: Tile,
+    rows: list[Value],
+    weights: Value,
+    sums: list[Value],
+    start: Value,
+    stop: Value,
+    chains: int = 1,
+) -> list[Value]:
+    """The innermost loop: steps of the tile along ``rows``, ``chains`` at a turn.
+
+    ``sums``: [chain, row, vector], flat. Gives the address behind the weights, and the sums.
+    """
+    vectors, height = tile.vectors, len(rows)
+    a_bytes = tile.depth * tile.code.itemsize
+    b_bytes = tile.lanes * tile.depth * tile.weight.itemsize
+    with k.loop(start, stop, chains, carry=[weights, *sums]) as steps:
+        here, *inner = steps.carry
+        at = [row + steps.index * a_bytes for row in rows]
+        for chain in range(chains):
+            b_at = here + chain * vectors * b_bytes
+            b = [tile.load_b(k, b_at + v * b_bytes) for v in range(vectors)]
+            for r, row in enumerate(at):
+                a = tile.load_a(k, row + chain * a_bytes)
+                for v in range(vectors):
+                    slot = (chain * height + r) * vectors + v
+                    inner[slot] = tile.emit(k, inner[slot], a, b[v])
+        steps.carry = [here + chains * vectors * b_bytes, *inner]
+    return steps.carry
 
 
 def _hybrid_epilogue(
@@ -173,9 +191,6 @@ def _hybrid_epilogue(
     panel: Value,
     sums: list[list[Value]],
 ) -> list[list[Value]]:
-    """``scale_a · scale_w · (acc - zero · Σw) + bias``, rounded where the formula's owner,
-    :func:`octolite.ir.numerics.hybrid_output`, rounds."""
-    real, whole = vec(F32, tile.lanes), vec(I32, tile.lanes)
     line = panel * (4 * tile.width)
     results: list[list[Value]] = []
     for r, sums_r in enumerate(sums):
@@ -185,10 +200,20 @@ def _hybrid_epilogue(
         results.append([])
         for v, acc in enumerate(sums_r):
             at = line + 4 * tile.lanes * v
-            exact = acc - k.load(whole, args.total + at) * zero
-            factor = k.load(real, args.scale + at) * scale
-            results[r].append(exact.to_float() * factor + k.load(real, args.bias + at))
+            results[r].append(rescale(k, args, at, acc, scale, zero))
     return results
+
+
+def rescale(
+    k: Builder, args: SimpleNamespace, at: Value, acc: Value, scale: Value, zero: Value
+) -> Value:
+    """``scale_a · scale_w · (acc - zero · Σw) + bias`` for the channels ``at`` bytes into the
+    tables, rounded where the formula's owner, :func:`octolite.ir.numerics.hybrid_output`,
+    rounds."""
+    real = like(acc.type, F32)
+    exact = acc - k.load(acc.type, args.total + at) * zero
+    factor = k.load(real, args.scale + at) * scale
+    return exact.to_float() * factor + k.load(real, args.bias + at)
 
 
 def _real_epilogue(

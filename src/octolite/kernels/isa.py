@@ -190,6 +190,7 @@ GENERIC = Isa(
     lanes=4,
     dot=_pair_tile(4, _madd_any(4), (1, 2, 4)),
     real=_real_tile(4, (1, 2, 4)),
+    dense=_pair_tile(4, _madd_any(4), (1, 2, 4), wide=True),
 )
 
 AVX2 = Isa(

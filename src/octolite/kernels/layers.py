@@ -353,7 +353,7 @@ class ConvLayer(DotLayer):
         ``padding``: rows above and columns left of the image; ``output_hw``: rows and columns of
         the result (what the windows touch beyond the image reads as zero).
         """
-        window = _window(self.request, input_shape, padding, output_hw)
+        window = window_of(self.request, input_shape, padding, output_hw)
         out_shape = (input_shape[0], *window.output, self.channels)
         pixels = input_shape[0] * math.prod(window.output)
         launch = Launch(out_shape, pixels * self.work)
@@ -413,7 +413,7 @@ class DepthwiseLayer(Layer):
         threads: int = 1,
     ) -> Launch:
         """Lay the convolution out; the arguments are those of :meth:`ConvLayer.launch`."""
-        given = _window(self.request, input_shape, padding, output_hw)
+        given = window_of(self.request, input_shape, padding, output_hw)
         batch, height, width, _ = given.shape
         rows, columns = given.output
         pixels = batch * rows * columns
@@ -485,7 +485,7 @@ def _expect(what: str, expected: int, found: int) -> None:
         raise KernelError(f"{what}: the kernel was built for {expected}, the launch has {found}")
 
 
-def _window(
+def window_of(
     request: Conv2D | DepthwiseConv2D,
     shape: tuple[int, ...],
     padding: Pair,

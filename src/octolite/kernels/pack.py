@@ -43,9 +43,17 @@ class Panels:
 
 
 def panels(
-    tile: Tile, weights: Array, groups: int, bias: Array | None, scale: Array | None
+    tile: Tile,
+    weights: Array,
+    groups: int,
+    bias: Array | None,
+    scale: Array | None,
+    totals: Array | None = None,
 ) -> Panels:
-    """Pack ``weights`` [channels, taps, depth]; channels are split evenly over ``groups``."""
+    """Pack ``weights`` [channels, taps, depth]; channels are split evenly over ``groups``.
+
+    ``totals``: the sums of codes, where they are not those of ``weights``.
+    """
     channels, taps, depth = weights.shape
     each = channels // groups
     per_group = -(-each // tile.width)
@@ -70,8 +78,9 @@ def panels(
     group, within = index // per_group, index % per_group * tile.width
     at = np.stack([group * depth, group * each + within, np.minimum(each - within, tile.width)], 1)
     f32, i32 = np.dtype(np.float32), np.dtype(np.int32)
-    whole = np.issubdtype(weights.dtype, np.integer)
-    totals = weights.sum(axis=(1, 2), dtype=np.int32) if whole else np.zeros(channels, np.int32)
+    if totals is None:
+        whole = np.issubdtype(weights.dtype, np.integer)
+        totals = weights.sum(axis=(1, 2), dtype=np.int32) if whole else np.zeros(channels, i32)
     return Panels(
         data,
         at.astype(np.int64),

@@ -7,6 +7,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
+from octolite.kernels import winograd
 from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
 from octolite.kernels.pool import PoolLayer
@@ -21,8 +22,9 @@ from octolite.kernels.spec import (
     Softmax,
     Unary,
 )
+from octolite.kernels.winograd import WinogradLayer
 
-Kernel = FullyConnectedLayer | ConvLayer | DepthwiseLayer
+Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer
 """What serves a request with weights."""
 
 Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer
@@ -73,6 +75,8 @@ def build(
     if isinstance(request, FullyConnected):
         lined = w.reshape(request.channels, 1, request.depth)
         return FullyConnectedLayer(request, row, lined, bias, weight_scale)
+    if isinstance(request, Conv2D) and winograd.pays(request, row):
+        return WinogradLayer(request, row, w, bias, weight_scale)
     if isinstance(request, Conv2D):
         taps, depth = segments(request)
         lined = w.reshape(request.out_channels, taps, depth)

@@ -271,6 +271,12 @@ class Builder:
     def store(self, value: Value, address: Value) -> None:
         self.ir.store(value.raw, address.raw, align=1)
 
+    def stack(self, size: Value) -> Value:
+        """``size`` bytes that last until the function returns, on a cache line."""
+        place = self.ir.alloca(I8, size.raw)
+        place.align = 64
+        return Value(self, self.ir.bitcast(place, PTR))
+
     def first(self, count: Value, lanes: int) -> Value:
         """A mask of the first ``count`` lanes (none when negative, all when more)."""
         limit = self.smin(self.smax(count, 0), lanes).trunc(I32)

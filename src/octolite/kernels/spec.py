@@ -101,6 +101,9 @@ class Softmax:
     beta: float = 1.0
 
 
+ACTIVATIONS = tuple(a for a in Activation if a is not Activation.SIGN_BIT)
+"""Fused activations that kernels apply."""
+
 UNARY = (
     "abs", "elu", "exp", "hard_swish", "leaky_relu", "logistic", "neg", "relu", "relu6",
     "relu_0_to_1", "relu_n1_to_1", "rsqrt", "sqrt", "square", "tanh",
