@@ -12,9 +12,11 @@ from numpy.polynomial import Chebyshev
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.types import INT8, INT16, UINT8, Activation, Array, Operand, Quant, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import Case, case, codes, f32, given, weights
 from octolite.ops.shapes import broadcast, like
+from octolite.ops.unary import unary_request
 
 EXTREMES = given([-np.inf, -200.0, -20.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 20.0, 200.0, np.inf])
 
@@ -26,6 +28,9 @@ class Elementwise(Operator, abstract=True):
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
         return like(x)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
+        return unary_request(self.name, inputs, getattr(self, "alpha", 0.0))
 
 
 def clamp_cases(*more: Case) -> tuple[Case, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from octolite.ir.types import (
     Operand,
     TensorType,
 )
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
@@ -38,6 +39,20 @@ class Binary(Operator, abstract=True):
 
     def reference(self, a: Array, b: Array) -> Array:
         return np.asarray(self.function(a, b), a.dtype)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | None:
+        activation = getattr(self, "activation", Activation.NONE)
+        floats = all(v is not None and v.dtype is FLOAT32 for v in inputs)
+        if not floats or self.name.lower() not in spec.BINARY:
+            return None
+        return (
+            spec.Binary(self.name.lower(), activation) if activation in spec.ACTIVATIONS else None
+        )
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        second = inputs[1]
+        assert second is not None
+        return {"second_shape": second.shape}
 
 
 class Activated(Binary, abstract=True):

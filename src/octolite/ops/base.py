@@ -32,7 +32,7 @@ from octolite.errors import (
 )
 from octolite.ir import numerics
 from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, TensorType
-from octolite.kernels.spec import Request
+from octolite.kernels import spec
 
 if TYPE_CHECKING:
     from octolite.ops.case import Case
@@ -146,7 +146,7 @@ class Operator:
         """The results for int8 weights and float activations."""
         raise UnsupportedError(f"{self.name} has no hybrid form")
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> Request | None:
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | spec.PlainRequest | None:
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.types import (
+    FLOAT32,
     INT8,
     INT16,
     Activation,
@@ -19,6 +21,7 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32
 from octolite.ops.shapes import rank_of
@@ -54,6 +57,18 @@ class Pool2D(Operator, abstract=True):
         shape: Shape = rank_of(x, "input", 4) or (None,) * 4
         return [TensorType(x.dtype, (shape[0], *self.windows.extents(shape), shape[3]))]
 
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        x = inputs[0]
+        assert x is not None
+        assert x.shape is not None
+        return {"padding": self.windows.before(x.shape), "output_hw": self.windows.extents(x.shape)}
+
+    def _request(self, kind: str, x: Operand | None) -> spec.Pool2D | None:
+        if x is None or x.dtype is not FLOAT32 or self.activation not in spec.ACTIVATIONS:
+            return None
+        windows = self.windows
+        return spec.Pool2D(kind, windows.kernel, windows.stride, self.activation)
+
     def passes_codes(self) -> bool:
         return super().passes_codes() and self.activation is Activation.NONE
 
@@ -77,6 +92,9 @@ class AveragePool2D(Pool2D):
     name = "AVERAGE_POOL_2D"
     quant = QuantRule(same_scale=True)
     dtype_versions = {INT8: 2, INT16: 3}
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
+        return self._request("average", inputs[0])
 
     def reference(self, x: Array) -> Array:
         mean = self._mean(x)
@@ -111,6 +129,9 @@ class MaxPool2D(Pool2D):
     name = "MAX_POOL_2D"
     quant = QuantRule(same_scale=True)
     dtype_versions = {INT8: 2, INT16: 3}
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
+        return self._request("max", inputs[0])
 
     def reference(self, x: Array) -> Array:
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min

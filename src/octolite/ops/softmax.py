@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32, given
 from octolite.ops.shapes import like
@@ -37,6 +38,10 @@ class Softmax(OverLastAxis):
     beta: float = attr(1.0)
     quant = QuantRule(fixed_output=(1 / 256, -128))
     dtype_versions = {INT8: 2, INT16: 3}
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Softmax | None:
+        x = inputs[0]
+        return spec.Softmax(self.beta) if x is not None and x.dtype is FLOAT32 else None
 
     def reference(self, x: Array) -> Array:
         powers = np.exp(_below_maximum(x) * np.float32(self.beta))

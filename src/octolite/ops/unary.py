@@ -29,6 +29,7 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels import spec
 from octolite.ops.base import Operator, attr
 from octolite.ops.case import case, codes, f32, flags, given, ints
 from octolite.ops.shapes import like
@@ -51,6 +52,19 @@ class Unary(Operator, abstract=True):
 
     def reference(self, x: Array) -> Array:
         return np.asarray(self.function(x), x.dtype)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
+        return unary_request(self.name, inputs)
+
+
+def unary_request(
+    name: str, inputs: Sequence[Operand | None], alpha: float = 0.0
+) -> spec.Unary | None:
+    """The compiled kernel of operator ``name`` on one float32 tensor, if there is one."""
+    x = inputs[0]
+    if x is None or x.dtype is not FLOAT32 or name.lower() not in spec.UNARY:
+        return None
+    return spec.Unary(name.lower(), alpha)
 
 
 class Abs(Unary):

@@ -105,15 +105,19 @@ class Context:
         return offsets.get(source, -1) != offsets.get(result, -2)
 
     def _steps(self, unit: Unit, launch: Launch, scratch: Array | None = None) -> list[Any]:
-        source = unit.node.inputs[0]
-        assert source is not None
         if scratch is None:
             scratch = self.arena[self.plan.scratch_offset :]
         return launch.steps(
-            self.arrays[id(source)].ctypes.data,
+            [self._contiguous(v, unit).ctypes.data for v in unit.read_inputs],
             self.arrays[id(unit.node.output)].ctypes.data,
             scratch.ctypes.data,
         )
+
+    def _contiguous(self, value: Value, unit: Unit) -> Array:
+        """The array of ``value`` as compiled code can read it; it stays where it is found."""
+        array = np.asarray(self._array(value, unit), order="C")
+        self.arrays[id(value)] = array
+        return array
 
     # -- running --------------------------------------------------------------------------------
 
@@ -190,9 +194,6 @@ class Context:
             if value is not None and slot is not None:
                 self.plan.slots[id(value)].shape = slot.shape
         launch = launch_of(self.plan, unit, self.threads)
-        source = unit.node.inputs[0]
-        assert source is not None
-        self.arrays[id(source)] = np.ascontiguousarray(self._array(source, unit))
         if id(unit.node.output) not in self.plan.offsets:
             self.arrays[id(unit.node.output)] = np.empty(launch.output_shape, np.float32)
         scratch = allocate(launch.scratch_bytes)

@@ -16,7 +16,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 
 if TYPE_CHECKING:
-    from octolite.kernels.select import Kernel
+    from octolite.kernels.select import Kernel, Plain
 
 Hybrid = Literal["auto", "always", "never"]
 T = TypeVar("T")
@@ -29,9 +29,17 @@ class Unit:
 
     node: Node
     op: Operator
-    kernel: Kernel | None
+    kernel: Kernel | Plain | None
     choice: str
     """Why it runs the way it does, for the profile."""
+    packed: bool = False
+    """The kernel holds the weights and the bias itself."""
+
+    @property
+    def read_inputs(self) -> list[Value]:
+        """The inputs that the kernel reads while it runs."""
+        inputs = self.node.inputs[:1] if self.packed else self.node.inputs
+        return [v for v in inputs if v is not None]
 
 
 @dataclass(slots=True)
@@ -95,25 +103,28 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     choice = "float"
     own: list[Value] = []
     if op.is_hybrid(operands):
-        stays, choice = choose(op.kernel(operands), hybrid)
+        request = op.kernel(operands)
+        stays, choice = choose(request, hybrid)
         if not stays:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
     request = op.kernel(operands)
     if request is None:
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
+    from octolite.kernels import select
+
+    if not isinstance(request, spec.Request):
+        return Unit(node, op, select.build_plain(request), choice)
     weights, bias = operands[1], operands[2] if len(operands) > 2 else None
     assert weights is not None
     assert weights.data is not None
     if bias is not None and bias.data is None:
         return Unit(node, op, None, f"{choice}; no compiled kernel for a bias that changes")
-    from octolite.kernels.select import build
-
     scale = weights.quant.scale if weights.quant is not None else None
-    kernel = build(request, weights.data, None if bias is None else bias.data, scale)
+    kernel = select.build(request, weights.data, None if bias is None else bias.data, scale)
     for value in own:
         prepared.known[id(value)] = _extents_only(prepared.known[id(value)])
-    return Unit(node, op, kernel, choice)
+    return Unit(node, op, kernel, choice, packed=True)
 
 
 def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Value]:
@@ -138,7 +149,7 @@ def _extents_only(array: Array) -> Array:
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
 
-def choose(request: spec.Request | None, hybrid: Hybrid) -> tuple[bool, str]:
+def choose(request: spec.Request | spec.PlainRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
     """Whether a layer with int8 weights runs in int8, and why."""
     if hybrid == "always":
         return True, "hybrid: asked for"
