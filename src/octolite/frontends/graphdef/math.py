@@ -15,7 +15,7 @@ SAME: dict[str, str] = {
     "LogicalAnd": "LOGICAL_AND", "LogicalOr": "LOGICAL_OR", "LogicalNot": "LOGICAL_NOT",
     "LogicalXor": "NOT_EQUAL",
     "Abs": "ABS", "Neg": "NEG", "Exp": "EXP", "Log": "LOG", "Sqrt": "SQRT", "Rsqrt": "RSQRT",
-    "Square": "SQUARE", "Sin": "SIN", "Cos": "COS", "Floor": "FLOOR", "Ceil": "CEIL",
+    "Sin": "SIN", "Cos": "COS", "Floor": "FLOOR", "Ceil": "CEIL",
     "Round": "ROUND", "Rint": "ROUND", "Sign": "SIGN",
     "Relu": "RELU", "Relu6": "RELU6", "Elu": "ELU", "Tanh": "TANH", "Sigmoid": "LOGISTIC",
     "Softmax": "SOFTMAX", "LogSoftmax": "LOG_SOFTMAX", "ZerosLike": "ZEROS_LIKE",
@@ -52,6 +52,12 @@ def euclidean_norm(n: Site, x: Value, axes: Value) -> Value:
 def l2_loss(n: Site, x: Value) -> Value:
     axes = list(range(n.rank(x)))
     return n.op("MUL", n.op("SUM", n.op("SQUARE", x), axes, keep_dims=False), 0.5)
+
+
+@tf("Square")
+def square(n: Site, x: Value) -> Value:
+    # TFLite squares floats only.
+    return n.op("SQUARE", x) if x.dtype.is_float else n.op("MUL", x, x)
 
 
 @tf("ArgMax", "ArgMin")
