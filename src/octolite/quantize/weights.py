@@ -209,10 +209,12 @@ def _store_codes(graph: Graph, readers: Readers, recipe: Recipe) -> tuple[Action
 
 
 def _how_it_is_read(readers: Readers, through: Sequence[Use]) -> str:
-    if not through:
-        return f"by {', '.join(readers.operators)}"
-    names = dict.fromkeys(use.node.op.name for use in through)
-    return f"through DEQUANTIZE by {', '.join(names)}"
+    """Which operators take the codes, and which the real values."""
+    real = dict.fromkeys(use.node.op.name for use in through)
+    codes = dict.fromkeys(use.node.op.name for use in readers.uses if use not in through)
+    parts = [f"by {', '.join(codes)}"] if codes else []
+    parts += [f"through DEQUANTIZE by {', '.join(real)}"] if real else []
+    return ", ".join(parts)
 
 
 def _not_finite(readers: Readers) -> ConversionError:
