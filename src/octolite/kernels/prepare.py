@@ -164,19 +164,33 @@ def _quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lan
 
 
 def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
-    """``quantize_rows(args, tile)``: a chunk of rows, each by its own range."""
+    """``quantize_rows(args, tile)``: a chunk of rows, each by its own range.
+
+    The parameters of the next row are computed before the codes of this one, so that the long
+    chain of the former is hidden behind the latter.
+    """
     k = Builder(module, "quantize_rows", (PTR, I64))
     args = ROWS.load(k, k.args[0])
     first = k.args[1] * args.chunk
-    with k.loop(first, k.smin(first + args.chunk, args.rows)) as rows:
-        row = rows.index
-        source = args.source + k.load(I64, args.source_at + row * 8)
-        low, high, bad = _range(k, isa, source, args.depth)
+    last = k.smin(first + args.chunk, args.rows)
+
+    def start(row: Value) -> Value:
+        return args.source + k.load(I64, args.source_at + row * 8)
+
+    def parameters(row: Value) -> list[Value]:
+        low, high, bad = _range(k, isa, start(row), args.depth)
         p = _parameters(k, tile, asymmetric, low, high, bad)
         k.store(p.scale, args.scale + row * 4)
         k.store(p.stored_zero, args.zero + row * 4)
+        return [p.inverse, p.zero, p.mask]
+
+    with k.loop(first, last, carry=parameters(first)) as rows:
+        row = rows.index
+        inverse, zero, mask = rows.carry
+        rows.carry = parameters(k.smin(row + 1, last - 1))
+        p = SimpleNamespace(inverse=inverse, zero=zero, mask=mask)
         quantize = _quantizer(k, tile, asymmetric, p, isa.lanes)
-        _map(k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize)
+        _map(k, isa, start(row), args.depth, args.codes + row * args.code_bytes, tile, quantize)
     k.ret()
 
 

@@ -41,12 +41,13 @@ PROGRAM_FIELDS = Record(
 # Pauses before a thread that waits lets others run, or a worker goes to sleep.
 SPINS = 2000
 
-EXPORTS = ("publish", "lead", "serve")
+EXPORTS = ("alone", "publish", "lead", "serve")
 
 
 def unit() -> Unit:
     def emit(module: Any, isa: Isa) -> None:
         _emit_walk(module)
+        _emit_alone(module)
         _emit_publish(module)
         _emit_lead(module)
         _emit_serve(module)
@@ -123,10 +124,7 @@ def _emit_publish(module: Any) -> None:
     """
     k = Builder(module, "publish", (PTR, PTR, I64), I64)
     gate, address, workers = k.args
-    with k.when(address.address().compare("!=", 0)):
-        program = PROGRAM_FIELDS.load(k, address)
-        with k.loop(0, program.steps * (program.threads + 1)) as lines:
-            k.store(k.const(I64, 0), program.counters + lines.index * LINE)
+    _reset(k, address)
     k.atomic_store(address.address(), gate + PROGRAM)
     k.atomic_add(gate + EPOCH, 1)
     with k.loop(0, workers, carry=[k.const(I64, 0)]) as loop:
@@ -134,6 +132,21 @@ def _emit_publish(module: Any) -> None:
         asleep = k.atomic_swap(awake, 0, 1)
         loop.carry = [loop.carry[0] | (asleep.zext(I64) << loop.index)]
     k.ret(loop.carry[0])
+
+
+def _reset(k: Builder, address: Value) -> None:
+    """Set the counters of a program that nobody walks to zero."""
+    program = PROGRAM_FIELDS.load(k, address)
+    with k.loop(0, program.steps * (program.threads + 1)) as lines:
+        k.store(k.const(I64, 0), program.counters + lines.index * LINE)
+
+
+def _emit_alone(module: Any) -> None:
+    """``alone(program)``: the whole of it in the calling thread."""
+    k = Builder(module, "alone", (PTR,))
+    _reset(k, k.args[0])
+    _call_walk(k, k.args[0], k.const(I64, 0))
+    k.ret()
 
 
 def _emit_lead(module: Any) -> None:

@@ -36,9 +36,9 @@ class Program:
 
     steps: tuple[Step, ...]
     times: Array  # int64 [steps] nanoseconds of the last timed run
-    record: ctypes.Array[ctypes.c_char]
-    timed: ctypes.c_int64  # a field of the record
-    keep: tuple[Array, ...]
+    address: int
+    timed: ctypes.c_int64
+    keep: tuple[object, ...]
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -82,7 +82,8 @@ class Executor:
             timed=0,
         )
         timed = ctypes.c_int64.from_buffer(record, walk.PROGRAM_FIELDS.offset("timed"))
-        return Program(tuple(steps), times, record, timed, (table, counters, now))
+        keep = (record, table, counters, now)
+        return Program(tuple(steps), times, ctypes.addressof(record), timed, keep)
 
     def run(self, program: Program | Sequence[Step], timings: Array | None = None) -> None:
         """Run all steps in order; returns when the last is done.
@@ -102,7 +103,7 @@ class Executor:
             raise UsageError("the executor is closed")
         with self._busy:
             program.timed.value = timings is not None
-            self._crew.run(program.record)
+            self._crew.run(program.address)
             if timings is not None:
                 timings[:] = program.times
 
@@ -123,6 +124,7 @@ class _Crew:
     def __init__(self, workers: int) -> None:
         library = jit.load(walk.unit(), isa.current())
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        self._alone = ctypes.CFUNCTYPE(None, pointer)(library["alone"])
         self._publish = ctypes.CFUNCTYPE(integer, pointer, pointer, integer)(library["publish"])
         self._lead = ctypes.CFUNCTYPE(None, pointer)(library["lead"])
         self._serve = ctypes.CFUNCTYPE(None, pointer, integer)(library["serve"])
@@ -146,8 +148,11 @@ class _Crew:
                 return
             self._serve(self._at, index)
 
-    def run(self, record: ctypes.Array[ctypes.c_char]) -> None:
-        awaited = self._publish(self._at, ctypes.addressof(record), len(self._threads))
+    def run(self, program: int) -> None:
+        if not self._threads:
+            self._alone(program)
+            return
+        awaited = self._publish(self._at, program, len(self._threads))
         try:
             index = 0
             while awaited:
