@@ -6,8 +6,8 @@ import pytest
 
 from octolite import ir, passes
 from octolite.errors import ConversionError
-from octolite.ir import Model, Signature, Value
-from octolite.ir.types import FLOAT32
+from octolite.ir import Model, Quant, Signature, Value
+from octolite.ir.types import FLOAT32, INT8
 from octolite.passes.engine import (
     ANY,
     Explanation,
@@ -159,3 +159,31 @@ def test_a_long_chain_is_fused_throughout() -> None:
     graph = b.returns(x)
     passes.optimize(Model([graph]))
     assert graph.operators() == {"ADD": 1500}
+
+
+def test_quantized_tensors_are_left_alone() -> None:
+    b = Builder()
+    x = b.input(2, 3, dtype=INT8)
+    across = b.op("TRANSPOSE", x, [1, 0])
+    back = b.op("TRANSPOSE", across, [1, 0])
+    total = b.op("ADD", back, back)
+    same = b.op("RESHAPE", total, [2, 3])
+    for value, scale in ((x, 0.5), (across, 0.5), (back, 0.5), (total, 1.0), (same, 1.0)):
+        value.quant = Quant.of(scale)
+    graph = b.returns(b.op("DEQUANTIZE", same))
+    explanation = Explanation()
+    passes.optimize(Model([graph]), explain=explanation)
+    ir.verify(graph)
+    assert operators(graph) == "TRANSPOSE TRANSPOSE ADD DEQUANTIZE"
+    assert any("computes quantized codes" in (e.reason or "") for e in explanation.events)
+
+
+def test_a_change_of_scale_is_no_identity() -> None:
+    b = Builder()
+    x = b.input(2, 3, dtype=INT8)
+    x.quant = Quant.of(0.5)
+    y = b.op("RESHAPE", x, [2, 3])
+    y.quant = Quant.of(0.25)
+    graph = b.returns(b.op("DEQUANTIZE", y))
+    passes.optimize(Model([graph]))
+    assert operators(graph) == "RESHAPE DEQUANTIZE"

@@ -234,7 +234,7 @@ def covers_no_border(product: Product) -> bool:
 class PadIntoWindows(Rule):
     """PAD before a VALID convolution is the padding SAME, when it pads as much."""
 
-    pattern = op(WINDOWS, op("PAD", some("x"), const("paddings"), name="pad"))
+    pattern = op(WINDOWS, op("PAD", some("x"), const("paddings"), name="pad", shared=True))
 
     def check(self, match: Match) -> str | None:
         paddings = match.data("paddings").tolist()

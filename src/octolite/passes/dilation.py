@@ -15,7 +15,7 @@ from octolite.passes.affine import WINDOWS, why_not_same
 from octolite.passes.engine import Match, Rule, const, op, operator, some
 from octolite.passes.extents import difference
 
-BLOCKS = op("SPACE_TO_BATCH_ND", some("x"), const("block"), some("pads"))
+BLOCKS = op("SPACE_TO_BATCH_ND", some("x"), const("block"), some("pads"), shared=True)
 
 
 class Dilation(Rule):

@@ -182,6 +182,9 @@ class Rule:
     """Something that may be rewritten. Subclasses give ``pattern`` and ``rewrite``."""
 
     pattern: Pattern
+    takes_codes: ClassVar[bool] = False
+    """Whether it may rewrite what computes quantized tensors; otherwise those are left alone."""
+
     keeps_inner: ClassVar[bool] = False
     """Whether readers outside the match do not matter, because the result needs none of it."""
 
@@ -285,7 +288,7 @@ class Rewriter:
     def _try(self, rule: Rule, root: Node) -> bool:
         for bound, inner in match_node(rule.pattern, root, {}):
             match = Match(self.graph, root, bound, (root, *(node for node, _ in inner)))
-            reason = None if rule.keeps_inner else self._outside_reader(match, inner)
+            reason = self._not_allowed(rule, match, inner)
             reason = rule.check(match) if reason is None else reason
             if self.explain is not None and reason != "":
                 self.explain.record(Event(rule.name, tuple(n.name for n in match.nodes), reason))
@@ -293,6 +296,14 @@ class Rewriter:
                 self._apply(rule, match)
                 return True
         return False
+
+    def _not_allowed(self, rule: Rule, match: Match, inner: Inner) -> str | None:
+        """Why no rule of this kind may rewrite the match, whatever it would check."""
+        if not rule.takes_codes:
+            for node in match.nodes:
+                if any(v.quant is not None for v in node.outputs):
+                    return f"{node} computes quantized codes"
+        return None if rule.keeps_inner else self._outside_reader(match, inner)
 
     def _outside_reader(self, match: Match, inner: Inner) -> str | None:
         for node, pattern in inner:
@@ -364,7 +375,7 @@ def take_over(graph: Graph, old: Value, new: Value) -> None:
     producer.outputs = tuple(old if v is new else v for v in producer.outputs)
     old.producer, new.producer = producer, None
     graph.replace(new, old)
-    old.dtype, old.quant, old.range = new.dtype, new.quant, old.range or new.range
+    old.dtype, old.quant, old.range = new.dtype, new.quant or old.quant, old.range or new.range
     old.shape = merge_shapes(old.shape, new.shape) or old.shape
 
 

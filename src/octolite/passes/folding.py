@@ -26,6 +26,7 @@ class FoldConstants(Rule):
     """
 
     pattern = Pattern()
+    takes_codes = True
 
     def check(self, match: Match) -> str | None:
         node = match.root

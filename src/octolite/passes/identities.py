@@ -14,15 +14,18 @@ from octolite.passes.shapes import at_most_one_unknown, broadcasts_into, same_ex
 class Identity(Rule):
     """Base: the result is ``x``, where ``changes`` has nothing to say against it."""
 
+    takes_codes = True
+
     def changes(self, match: Match) -> str | None:
         """What the node does to ``x``, or ``None`` when that is nothing."""
         raise NotImplementedError
 
     def check(self, match: Match) -> str | None:
+        x, y = match["x"], match.root.output
         reason = self.changes(match)
-        return (
-            can_stand_in(match.graph, match.root.output, match["x"]) if reason is None else reason
-        )
+        if reason is None and x.quant != y.quant:
+            reason = f"{x.name!r} and {y.name!r} have different scales"
+        return can_stand_in(match.graph, y, x) if reason is None else reason
 
     def rewrite(self, match: Match) -> Value:
         return match["x"]

@@ -66,9 +66,10 @@ def _merge_nodes(graph: Graph) -> int:
         first = seen.setdefault((node.op, *map(id, node.inputs)), node)
         if first is node or any(graph.is_output(v) for v in node.outputs):
             continue
-        if any(a.range != b.range for a, b in zip(first.outputs, node.outputs, strict=True)):
+        pairs = list(zip(first.outputs, node.outputs, strict=True))
+        if any(a.range != b.range or a.quant != b.quant for a, b in pairs):
             continue
-        for mine, other in zip(node.outputs, first.outputs, strict=True):
+        for other, mine in pairs:
             graph.replace(mine, other)
         node.inputs = ()
         dead.add(id(node))
