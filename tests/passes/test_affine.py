@@ -179,6 +179,25 @@ FIRES: dict[str, tuple[Rule, Build, str]] = {
         lambda b: b.op("BATCH_MATMUL", b.input(2, 5, 3), gaussian(6, 5), adj_x=True, adj_y=True),
         "TRANSPOSE FULLY_CONNECTED",
     ),
+    "matrix product of a transposed matrix": (
+        affine.TransposeIntoMatMul("x"),
+        lambda b: b.op(
+            "BATCH_MATMUL",
+            b.op("TRANSPOSE", b.input(2, 5, 3), [0, 2, 1]),
+            b.input(2, 5, 4, name="y"),
+        ),
+        "BATCH_MATMUL",
+    ),
+    "matrix product by a transposed matrix": (
+        affine.TransposeIntoMatMul("y"),
+        lambda b: b.op(
+            "BATCH_MATMUL",
+            b.input(2, 3, 5),
+            b.op("TRANSPOSE", b.input(2, 5, 4, name="y"), [0, 2, 1]),
+            adj_y=True,
+        ),
+        "BATCH_MATMUL",
+    ),
     "flattened channels-first": (
         affine.FlattenedTranspose(),
         lambda b: dense(
@@ -263,6 +282,15 @@ DECLINES: dict[str, tuple[Rule, Build, str]] = {
         affine.MatMulByConstant(),
         lambda b: b.op("BATCH_MATMUL", b.input(2, 3, 5), gaussian(2, 5, 6)),
         "is not one matrix",
+    ),
+    "matrices in another order": (
+        affine.TransposeIntoMatMul("y"),
+        lambda b: b.op(
+            "BATCH_MATMUL",
+            b.input(2, 3, 5),
+            b.op("TRANSPOSE", b.input(5, 2, 4, name="y"), [1, 0, 2]),
+        ),
+        "not the last two alone",
     ),
     "flattened, batch moved": (
         affine.FlattenedTranspose(),

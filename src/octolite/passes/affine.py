@@ -369,6 +369,27 @@ class MatMulByConstant(Rule):
         return match.add("FULLY_CONNECTED", x, w, None, keep_num_dims=rank > 2)
 
 
+class TransposeIntoMatMul(Rule):
+    """BATCH_MATMUL of a matrix whose last two axes were exchanged reads it as it was."""
+
+    def __init__(self, operand: str) -> None:
+        moved = op("TRANSPOSE", some("matrix"), const("perm"), shared=True)
+        other = some("other")
+        self.operand = operand
+        self.pattern = op("BATCH_MATMUL", *((moved, other) if operand == "x" else (other, moved)))
+
+    def check(self, match: Match) -> str | None:
+        perm = match.data("perm").tolist()
+        swap = [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
+        return None if perm == swap else f"it moves axes {perm}, not the last two alone"
+
+    def rewrite(self, match: Match) -> Value:
+        flag = f"adj_{self.operand}"
+        flipped = operator(match.root).replace(**{flag: not getattr(match.root.op, flag)})
+        operands = [match["matrix"], match["other"]]
+        return match.add(flipped, *(operands if self.operand == "x" else reversed(operands)))
+
+
 class FlattenedTranspose(Rule):
     """FULLY_CONNECTED of a flattened TRANSPOSE reads the tensor as it is, by rearranged weights."""
 
@@ -427,6 +448,8 @@ class ZeroBias(Rule):
 
 RULES: tuple[Rule, ...] = (
     MatMulByConstant(),
+    TransposeIntoMatMul("x"),
+    TransposeIntoMatMul("y"),
     ShiftIntoBias(),
     ScaleIntoWeights(),
     ScaleBeforeProduct(),
