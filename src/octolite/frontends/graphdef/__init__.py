@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from octolite.errors import OctoliteError
 from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers and rules)
     array,
     einsum,
@@ -18,9 +19,10 @@ from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers
 )
 from octolite.frontends.graphdef.arrays import Arrays, Dims
 from octolite.frontends.graphdef.engine import HANDLERS, Importer, Progress, tf
+from octolite.frontends.graphdef.nodes import Ref
 from octolite.frontends.graphdef.reader import read
 from octolite.frontends.graphdef.source import Source
-from octolite.ir.graph import Model, Signature
+from octolite.ir.graph import Model, Signature, Value
 
 __all__ = ["HANDLERS", "convert", "load", "tf"]
 
@@ -69,8 +71,16 @@ def convert(
     order = source.order(arrays.outputs.values())
     arrays.settle(order)
     importer = Importer(source)
-    inputs = arrays.add_inputs(importer, input_shapes or {})
+    inputs = arrays.add_inputs(importer, input_shapes or {}, lambda ref: _probe(graph, ref))
     importer.run(order, map(source.resolve, arrays.outputs.values()), on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()
     return Model([importer.graph], [Signature("serving_default", inputs, outputs, importer.graph)])
+
+
+def _probe(graph: Any, ref: Ref) -> Value | None:
+    """What ``ref`` is in the whole graph, or ``None`` where that cannot be imported so far."""
+    try:
+        return convert(graph, output_arrays=[str(ref)]).main.outputs[0]
+    except OctoliteError:
+        return None

@@ -15,6 +15,7 @@ from octolite.ops.padding import MirrorMode
 
 @tf("Const")
 def const(n: Site) -> Value:
+    n.spend(n.unwritten_bytes("value"))
     return n.constant(n.array_attribute("value"), n.dtype("dtype"))
 
 

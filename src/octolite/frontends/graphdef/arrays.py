@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octolite.errors import InvalidGraphError, UsageError, did_you_mean
@@ -14,6 +14,7 @@ from octolite.ir.types import DType, Shape
 
 Dims = Sequence[int | None]
 
+_PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 _DTYPE_ATTRIBUTES = ("dtype", "DstT", "out_type", "output_type", "T", "type")
 OLD_PRODUCER = 24
 """Graphs of versions before this one wrote an unknown shape as that of a scalar."""
@@ -58,8 +59,13 @@ class Arrays:
         used = {r for n in order for r in n.inputs} | set(self.outputs.values())
         self.inputs = {name: ref for name, ref in self.inputs.items() if ref in used}
 
-    def add_inputs(self, importer: Importer, shapes: Mapping[str, Dims]) -> dict[str, Value]:
-        """The graph's inputs, by the caller's names. Raises :class:`UsageError`."""
+    def add_inputs(
+        self, importer: Importer, shapes: Mapping[str, Dims], probe: Callable[[Ref], Value | None]
+    ) -> dict[str, Value]:
+        """The graph's inputs, by the caller's names.
+
+        ``probe`` tells what a result in the middle of the graph is. Raises :class:`UsageError`.
+        """
         wanted = {str(Ref.parse(name)): dims for name, dims in shapes.items()}
         for name in set(wanted) - {str(r) for r in self.inputs.values()}:
             hint = did_you_mean(name, self.inputs)
@@ -67,8 +73,13 @@ class Arrays:
         result = {}
         for name, ref in self.inputs.items():
             node = importer.source.nodes[ref.name]
-            shape = _shape(node, ref, wanted.get(str(ref)), importer.source.producer)
-            value = importer.graph.add_input(str(ref), _dtype(node), shape)
+            if node.op_type in _PLACEHOLDERS:
+                dtype, known = node.dtype("dtype"), _declared(node, importer.source.producer)
+            else:
+                found = probe(ref)
+                dtype, known = (found.dtype, found.shape) if found else (_dtype(node), None)
+            shape = _shape(ref, known, wanted.get(str(ref)))
+            value = importer.graph.add_input(str(ref), dtype, shape)
             importer.values[ref] = result[name] = value
         importer.names.update(v.name for v in result.values())
         return result
@@ -116,17 +127,21 @@ def _check_fed(needed: Sequence[TfNode], feeds: Mapping[str, Ref]) -> None:
 
 
 def _dtype(node: TfNode) -> DType:
+    """The dtype of a result, as far as attributes tell."""
     for name in _DTYPE_ATTRIBUTES:
         if node.has(name):
             return node.dtype(name)
     raise UsageError(f"{node!r} does not say the dtype of its result, so it cannot be an input")
 
 
-def _shape(node: TfNode, ref: Ref, given: Dims | None, producer: int) -> Shape:
+def _declared(node: TfNode, producer: int) -> Shape | None:
+    """The shape that a placeholder declares."""
+    shape = node.shape("shape")
+    return None if shape == () and 0 < producer < OLD_PRODUCER else shape
+
+
+def _shape(ref: Ref, known: Shape | None, given: Dims | None) -> Shape:
     """The input's extents: what the graph says, made more precise by what the caller says."""
-    known = node.shape("shape") if node.op_type.startswith("Placeholder") else None
-    if known == () and 0 < producer < OLD_PRODUCER:
-        known = None
     if given is None:
         if known is None:
             raise UsageError(f"the shape of input {str(ref)!r} is unknown: give its input shape")

@@ -27,8 +27,9 @@ Progress = Callable[[str, int, int], None]
 Known = Value | float | Sequence[int] | Array
 """What an operator may be given: a value, or something that becomes a constant."""
 
-FOLD_LIMIT = 1 << 30
-"""Bytes that operators evaluated while a model is imported may produce."""
+SPARE = 1 << 29
+"""Bytes that a model may take beyond what its file holds: results of operators evaluated while
+it is imported, and constants that are written as one repeated value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Importer:
     problems: dict[str, list[str]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     views: dict[int, tuple[Value, dict[Any, Value]]] = field(default_factory=dict)
-    folded: int = 0
+    spent: int = 0
 
     def run(
         self, order: Sequence[TfNode], keep: Iterable[Ref], on_progress: Progress | None = None
@@ -200,6 +201,14 @@ class Site(Attributes):
         self._created.append(value)
         return value
 
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes that are not in the file. Raises :class:`UnsupportedError`."""
+        self._importer.spent += size
+        if self._importer.spent > SPARE:
+            raise UnsupportedError(
+                f"constants of repeated values come to more than {SPARE >> 20} MiB"
+            )
+
     def like(self, x: Value, number: float) -> Value:
         """A constant scalar of the dtype of ``x``."""
         return self.known(number, x)
@@ -212,7 +221,7 @@ class Site(Attributes):
         for out in outputs:
             extents = [d for d in out.shape or () if d is not None]
             size += out.dtype.numpy.itemsize * int(np.prod(extents, dtype=object))
-        if self._importer.folded + size > FOLD_LIMIT:
+        if self._importer.spent + size > SPARE:
             return None
         try:
             arrays = op.fold(values, outputs)
@@ -220,7 +229,7 @@ class Site(Attributes):
             return None
         if arrays is None:
             return None
-        self._importer.folded += size
+        self._importer.spent += size
         return tuple(
             Value.constant(v.name, np.asarray(a), v.dtype)
             for v, a in zip(outputs, arrays, strict=True)

@@ -117,7 +117,7 @@ def _is_number(source: Source, ref: Ref) -> bool:
         ref = stack.pop()
         if source.scalar(ref) is not None:
             continue
-        node = source.origin(ref)
+        node = source.nodes.get(source.behind(ref).name)  # which may be fed
         if node is None or steps > 16:
             return False
         if node.op_type in ("Sub", "RealDiv", "Reciprocal", "Cast"):

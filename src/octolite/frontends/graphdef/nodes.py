@@ -109,6 +109,11 @@ class Attributes:
         """How many elements a tensor attribute claims to have."""
         return math.prod(d.size for d in self._get(name, "tensor", None).tensor_shape.dim)
 
+    def unwritten_bytes(self, name: str) -> int:
+        """The size of a tensor attribute that repeats one value, 0 of one that lists them all."""
+        tensor = self._get(name, "tensor", None)
+        return 0 if tensor.tensor_content else max(0, self.element_count(name)) * 8
+
     def function(self, name: str) -> str:
         """The name of the function that an attribute refers to."""
         return str(self._get(name, "func", None).name)
