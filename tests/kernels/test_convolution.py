@@ -40,6 +40,10 @@ CASES = (
     ((2, 6, 7, 3), Depthwise((3, 3), 3, multiplier=5)),
     ((1, 5, 5, 1), Depthwise((5, 5), 1, multiplier=8)),
     ((1, 4, 4, 6), Depthwise((1, 1), 6, stride=(3, 2))),
+    ((1, 14, 23, 18), Depthwise((3, 3), 18)),
+    ((1, 13, 25, 5), Depthwise((5, 5), 5, stride=(1, 2))),
+    ((1, 3, 30, 4), Depthwise((2, 11), 4)),
+    ((1, 4, 30, 4), Depthwise((3, 4), 4, stride=(1, 3), dilation=(3, 2))),
 )
 GEOMETRIES = {"same": oracle.same_geometry, "valid": oracle.valid_geometry}
 MODES = {"float": (False, True), "symmetric": (True, False), "asymmetric": (True, True)}

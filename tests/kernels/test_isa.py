@@ -30,7 +30,7 @@ from tests.kernels.conftest import RUNNABLE
 X86 = "x86_64-unknown-linux-gnu"
 ARM = "aarch64-unknown-linux-gnu"
 UNITS = [
-    *(depthwise.unit(hybrid, False) for hybrid in (False, True)),
+    *(depthwise.unit(hybrid, False, 3, 2, 1) for hybrid in (False, True)),
     prepare.float_unit(),
     maps.unary_unit("tanh"),
     maps.binary_unit("add", False),

@@ -11,7 +11,7 @@ import pytest
 from octolite.errors import KernelError
 from octolite.ir.types import Activation
 from octolite.kernels import isa, spec
-from octolite.kernels.select import build, weight_shape
+from octolite.kernels.select import build, hybrid_pays, weight_shape
 
 FC = spec.FullyConnected(8, 4, hybrid=True)
 CODES = np.ones((4, 8), np.int8)
@@ -76,6 +76,17 @@ def test_constants_are_copied() -> None:
     weights[...], bias[...] = 0, 0
     np.testing.assert_array_equal(kernel.panels.data, packed)
     np.testing.assert_array_equal(kernel.panels.bias, kept)
+
+
+def test_int8_is_taken_where_it_pays(row: isa.Isa) -> None:
+    dense = spec.FullyConnected(1024, 1024, hybrid=True)
+    square = spec.Conv2D((3, 3), 64, 64, hybrid=True)
+    pointwise = spec.Conv2D((1, 1), 256, 256, hybrid=True)
+    thin = spec.Conv2D((1, 1), 4, 8, hybrid=True)
+    depthwise = spec.DepthwiseConv2D((3, 3), 64, hybrid=True)
+    assert [hybrid_pays(r, row)[0] for r in (dense, square, pointwise)] == [True] * 3
+    assert [hybrid_pays(r, row)[0] for r in (thin, depthwise)] == [False] * 2
+    assert "cycles a row in int8" in hybrid_pays(thin, row)[1]
 
 
 def test_a_launch_says_what_it_is(row: isa.Isa) -> None:

@@ -1,11 +1,14 @@
 """Depthwise convolution: every channel by its own window, no sums across channels.
 
 Channels lie side by side in memory, so a vector holds as many channels; the window's taps are
-the only sum. A block of output pixels shares the loads of weights.
+the only sum. Neighbouring output pixels away from the border are computed together and share the
+loads of weights and of overlapping columns; at the border, windows are cut to the image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from octolite.kernels.dot import activate, rescale
@@ -15,13 +18,23 @@ from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
 
 ARGS = Record(
-    a=PTR,  # padded image: float32 or codes [batch, height, row]
+    a=PTR,  # image: float32, or codes with their padding [batch, height, width, channels]
     image_bytes=I64,
-    row_bytes=I64,  # from output row to output row, in the padded image
-    step_bytes=I64,  # from output pixel to output pixel, in the padded image
-    tap_at=PTR,  # int64 [taps]
-    taps=I64,
-    weights=PTR,  # [taps, padded channels]: float32, or int16 codes
+    row_bytes=I64,
+    pixel_bytes=I64,
+    height=I64,
+    width=I64,
+    top=I64,  # rows above and columns left of the image
+    left=I64,
+    kernel_h=I64,
+    kernel_w=I64,
+    stride_h=I64,
+    stride_w=I64,
+    dilation_h=I64,
+    dilation_w=I64,
+    inner_first=I64,  # output columns whose windows do not reach over a border
+    inner_last=I64,
+    weights=PTR,  # [kernel_h, kernel_w, padded channels]: float32, or int16 codes
     weight_bytes=I64,  # from tap to tap
     scale=PTR,  # float32 [padded channels]        (hybrid only, as are the next three)
     total=PTR,  # int32 [padded channels]
@@ -36,88 +49,174 @@ ARGS = Record(
     high=F32,
 )
 
-# Output pixels that are computed together.
+# Output pixels that are computed together, and the widest window for which they are.
 PIXELS = 4
+WIDEST = 8
 
 
-def unit(hybrid: bool, curved: bool) -> Unit:
+def unit(hybrid: bool, curved: bool, width: int, stride: int, dilation: int) -> Unit:
+    """The kernel for windows of ``width`` columns, with their stride and dilation along a row."""
+    block = (width, stride, dilation) if width <= WIDEST else None
+
     def emit(module: Any, isa: Isa) -> None:
-        for pixels in (PIXELS, 1):
-            _emit_block(module, isa, pixels, hybrid, curved)
-        _emit_row(module)
+        if block is not None:
+            _emit_inner(module, isa, hybrid, curved, *block)
+        _emit_edge(module, isa, hybrid, curved)
+        _emit_row(module, block is not None)
 
-    return Unit(f"depthwise hybrid={hybrid} tanh={curved}", ("depthwise",), emit)
+    return Unit(f"depthwise hybrid={hybrid} tanh={curved} {block}", ("depthwise",), emit)
 
 
-def _emit_row(module: Any) -> None:
+def _taps(
+    k: Builder, start: Value, size: Value, kernel: Value, dilation: Value
+) -> tuple[Value, Value]:
+    """The taps of a window that starts at ``start`` which are within 0…size."""
+
+    def first_at(distance: Value) -> Value:
+        return (k.smax(distance, 0) + dilation - 1) // dilation
+
+    first = first_at(k.const(I64, 0) - start)
+    return first, k.smin(first_at(size - start), kernel)
+
+
+def _emit_row(module: Any, blocks: bool) -> None:
     """``depthwise(args, tile)``: one row of output pixels."""
     k = Builder(module, "depthwise", (PTR, I64))
     address, row = k.args
     args = ARGS.load(k, address)
     image = row // args.rows
-    start = args.a + (image * args.image_bytes + row % args.rows * args.row_bytes)
-    pixel_bytes = args.channels * 4
-    out = args.out + row * args.columns * pixel_bytes
-    whole = args.columns // PIXELS * PIXELS
-    for begin, stop, pixels in ((k.const(I64, 0), whole, PIXELS), (whole, args.columns, 1)):
-        with k.loop(begin, stop, pixels) as loop:
-            x = loop.index
-            block = k.module.globals[f"block{pixels}"]
-            a, o = start + x * args.step_bytes, out + x * pixel_bytes
-            k.ir.call(block, [address.raw, image.raw, a.raw, o.raw])
+    y = row % args.rows * args.stride_h - args.top
+    first, last = _taps(k, y, args.height, args.kernel_h, args.dilation_h)
+    top = (y + first * args.dilation_h) * args.row_bytes
+    line = args.a + image * args.image_bytes + top
+    weights = args.weights + first * args.kernel_w * args.weight_bytes
+    out = args.out + row * args.columns * args.channels * 4
+
+    def call(name: str, column: Value) -> None:
+        x = column * args.stride_w - args.left
+        at, to = line + x * args.pixel_bytes, out + column * args.channels * 4
+        taps = _taps(k, x, args.width, args.kernel_w, args.dilation_w)
+        values = [address, image, at, weights, to, last - first, *taps]
+        k.ir.call(k.module.globals[name], [v.raw for v in values])
+
+    left, right = args.inner_first, args.inner_last
+    whole = (right - left) // PIXELS * PIXELS if blocks else k.const(I64, 0)
+    with k.loop(0, left) as loop:
+        call("edge", loop.index)
+    if blocks:
+        with k.loop(left, left + whole, PIXELS) as loop:
+            call("inner", loop.index)
+    with k.loop(left + whole, args.columns) as loop:
+        call("edge", loop.index)
     k.ret()
 
 
-def _emit_block(module: Any, isa: Isa, pixels: int, hybrid: bool, curved: bool) -> None:
-    """``blockP(args, image, a, out)``: ``P`` neighbouring output pixels, all channels."""
-    k = Builder(module, f"block{pixels}", (PTR, I64, PTR, PTR), local=True)
-    address, image, a, out = k.args
-    args = ARGS.load(k, address)
-    tile = isa.dot
-    item = tile.code.itemsize if hybrid else 4
-    weight_item = 2 if hybrid else 4
-    real, whole = vec(F32, isa.lanes), vec(I32, isa.lanes)
-    if hybrid:
-        row_scale = k.load(F32, args.row_scale + image * 4)
-        row_zero = k.load(I32, args.row_zero + image * 4)
+# The blocks take: args, image, where the first tap row of the window starts, the weights of that
+# tap row, where to put the result, tap rows, and the first and last tap of a row.
+_BLOCK = (PTR, I64, PTR, PTR, PTR, I64, I64, I64)
 
-    def load_a(at: Value, mask: Value | None) -> Value:
-        if not hybrid:  # a float image may end with its last pixel; codes have slack
-            return k.load(real, at) if mask is None else k.load_first(real, at, mask)
-        codes = k.load(vec(I8 if item == 1 else I16, isa.lanes), at)
-        return codes.zext(I32) if tile.offset else codes.sext(I32)
 
-    def products(c: Value, mask: Value | None) -> list[Value]:
-        zeros = [k.const(whole if hybrid else real, 0)] * pixels
-        with k.loop(0, args.taps, carry=zeros) as loop:
-            at = a + (k.load(I64, args.tap_at + loop.index * 8) + c * item)
-            w_at = args.weights + (loop.index * args.weight_bytes + c * weight_item)
-            w = k.load(vec(I16, isa.lanes), w_at).sext(I32) if hybrid else k.load(real, w_at)
-            xs = [load_a(at + args.step_bytes * p, mask) for p in range(pixels)]
-            loop.carry = [
-                acc + x * w if hybrid else k.fma(x, w, acc)
-                for acc, x in zip(loop.carry, xs, strict=True)
-            ]
+def _emit_inner(
+    module: Any, isa: Isa, hybrid: bool, curved: bool, width: int, stride: int, dilation: int
+) -> None:
+    """``inner``: ``PIXELS`` output pixels, all taps of each row of the window."""
+
+    def add_row(block: _Block, at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
+        weights = [block.load_w(w_at + block.args.weight_bytes * tap) for tap in range(width)]
+        columns: dict[int, Value] = {}
+        for tap in range(width):
+            for p in range(PIXELS):
+                column = p * stride + tap * dilation
+                if column not in columns:
+                    columns[column] = block.load_a(at + block.args.pixel_bytes * column)
+                sums[p] = block.add(sums[p], columns[column], weights[tap])
+        return sums
+
+    _Block(module, isa, "inner", hybrid, curved).emit(PIXELS, add_row)
+
+
+def _emit_edge(module: Any, isa: Isa, hybrid: bool, curved: bool) -> None:
+    """``edge``: one output pixel, the taps that it is told."""
+
+    def add_row(block: _Block, at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
+        step = block.args.pixel_bytes * block.args.dilation_w
+        with block.k.loop(block.first_tap, block.last_tap, carry=sums) as loop:
+            x = block.load_a(at + loop.index * step)
+            w = block.load_w(w_at + loop.index * block.args.weight_bytes)
+            loop.carry = [block.add(loop.carry[0], x, w)]
         return loop.carry
 
-    def finish(acc: Value, c: Value) -> Value:
-        if hybrid:
-            result = rescale(k, args, c * 4, acc, row_scale, row_zero)
-        else:
-            result = acc + k.load(real, args.bias + c * 4)
-        return activate(k, args, result, curved)
+    _Block(module, isa, "edge", hybrid, curved).emit(1, add_row)
 
-    def block(c: Value, mask: Value | None = None) -> None:
-        for p, acc in enumerate(products(c, mask)):
-            result, at = finish(acc, c), out + (args.channels * p + c) * 4
-            if mask is None:
+
+class _Block:
+    """A block under construction: how it loads, sums and finishes."""
+
+    def __init__(self, module: Any, isa: Isa, name: str, hybrid: bool, curved: bool) -> None:
+        self.k = k = Builder(module, name, _BLOCK, local=True)
+        address, self.image, self.a, self.w, self.out, self.tap_rows, *taps = k.args
+        self.first_tap, self.last_tap = taps
+        self.args: SimpleNamespace = ARGS.load(k, address)
+        self.isa, self.hybrid, self.curved = isa, hybrid, curved
+        self.real, self.whole = vec(F32, isa.lanes), vec(I32, isa.lanes)
+        self.mask: Value | None = None
+        if hybrid:
+            self.scale = k.load(F32, self.args.row_scale + self.image * 4)
+            self.zero = k.load(I32, self.args.row_zero + self.image * 4)
+
+    def load_a(self, at: Value) -> Value:
+        if not self.hybrid:  # a float image may end with its last pixel; codes have slack
+            if self.mask is None:
+                return self.k.load(self.real, at)
+            return self.k.load_first(self.real, at, self.mask)
+        tile = self.isa.dot
+        element = I8 if tile.code.itemsize == 1 else I16
+        codes = self.k.load(vec(element, self.isa.lanes), at)
+        return codes.zext(I32) if tile.offset else codes.sext(I32)
+
+    def load_w(self, at: Value) -> Value:
+        if not self.hybrid:
+            return self.k.load(self.real, at)
+        return self.k.load(vec(I16, self.isa.lanes), at).sext(I32)
+
+    def add(self, acc: Value, x: Value, w: Value) -> Value:
+        return acc + x * w if self.hybrid else self.k.fma(x, w, acc)
+
+    def emit(
+        self,
+        pixels: int,
+        add_row: Callable[[_Block, Value, Value, list[Value]], list[Value]],
+    ) -> None:
+        """All channels, by vectors and then what is left."""
+        k, args, lanes = self.k, self.args, self.isa.lanes
+        full = args.channels // lanes * lanes
+        with k.loop(0, full, lanes) as loop:
+            self._vector(pixels, add_row, loop.index)
+        with k.when(full < args.channels):
+            self.mask = k.first(args.channels - full, lanes)
+            self._vector(pixels, add_row, full)
+        k.ret()
+
+    def _vector(self, pixels: int, add_row: Callable[..., list[Value]], c: Value) -> None:
+        k, args = self.k, self.args
+        a_item, w_item = (self.isa.dot.code.itemsize, 2) if self.hybrid else (4, 4)
+        start = [k.const(self.whole if self.hybrid else self.real, 0)] * pixels
+        with k.loop(0, self.tap_rows, carry=start) as rows:
+            at = self.a + (rows.index * args.dilation_h * args.row_bytes + c * a_item)
+            w_at = self.w + (rows.index * args.kernel_w * args.weight_bytes + c * w_item)
+            rows.carry = add_row(self, at, w_at, list(rows.carry))
+        for p, acc in enumerate(rows.carry):
+            at = self.out + (args.channels * p + c) * 4
+            result = self._finish(acc, c)
+            if self.mask is None:
                 k.store(result, at)
             else:
-                k.store_first(result, at, mask)
+                k.store_first(result, at, self.mask)
 
-    full = args.channels // isa.lanes * isa.lanes
-    with k.loop(0, full, isa.lanes) as loop:
-        block(loop.index)
-    with k.when(full < args.channels):
-        block(full, k.first(args.channels - full, isa.lanes))
-    k.ret()
+    def _finish(self, acc: Value, c: Value) -> Value:
+        k, args = self.k, self.args
+        if self.hybrid:
+            result = rescale(k, args, c * 4, acc, self.scale, self.zero)
+        else:
+            result = acc + k.load(self.real, args.bias + c * 4)
+        return activate(k, args, result, self.curved)

@@ -33,6 +33,7 @@ class Tile:
     ``sum``: element type of the accumulator. ``load_a`` gives one row's ``depth`` activations to
     every lane, ``load_b`` loads a step of weights, ``emit`` adds the products to an accumulator.
     ``heights``: rows that a block may have, ascending; ``vectors``: vectors that it is wide.
+    ``rate``: products in a cycle that a block reaches, for choosing between kernels.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Tile:
     emit: Emit
     heights: tuple[int, ...]
     vectors: int
+    rate: float
     mnemonic: str = ""
 
     @property
@@ -108,6 +110,7 @@ def _real_tile(lanes: int, heights: tuple[int, ...], vectors: int = 2) -> Tile:
         emit=lambda k, acc, a, b: k.fma(a, b, acc),
         heights=heights,
         vectors=vectors,
+        rate=2 * lanes,
         mnemonic="vfmadd",
     )
 
@@ -130,6 +133,7 @@ def _vnni_tile(lanes: int, heights: tuple[int, ...], vectors: int) -> Tile:
         emit=lambda k, acc, a, b: k.call(name, kind, acc, a.bits(quad), b.bits(quad)),
         heights=heights,
         vectors=vectors,
+        rate=7.5 * lanes,
         mnemonic="vpdpbusd",
     )
 
@@ -174,6 +178,7 @@ def _pair_tile(
         emit=emit,
         heights=heights,
         vectors=2,
+        rate=3.2 * lanes,
         mnemonic=mnemonic,
     )
 

@@ -13,14 +13,14 @@ from octolite.kernels.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address that is known when the buffers are: ``base`` is input, second, output or
-    scratch."""
+    """An address that is known when the buffers are: ``base`` is ``input0``, ``input1``, …,
+    ``output0``, … or ``scratch``."""
 
     base: str
     offset: int = 0
 
 
-INPUT, SECOND, OUTPUT = Place("input"), Place("second"), Place("output")
+INPUT, SECOND, OUTPUT = Place("input0"), Place("input1"), Place("output0")
 NOWHERE = 0
 
 Operand = int | float | Place | Array
@@ -56,7 +56,7 @@ class Stage:
 class Launch:
     """A kernel ready for one shape.
 
-    ``output_shape``: extents of the float32 result. ``scratch_bytes``: working memory, 64-byte
+    ``output_shape``: extents of the (first) result. ``scratch_bytes``: working memory, 64-byte
     aligned, that the steps need while they run. ``macs``: multiplications of the operator.
     """
 
@@ -76,16 +76,16 @@ class Launch:
             self.stages.append(Stage(label, fn, record, tiles, operands))
 
     def steps(
-        self, input_ptr: int | Sequence[int], output_ptr: int, scratch_ptr: int
+        self, input_ptr: int | Sequence[int], output_ptr: int | Sequence[int], scratch_ptr: int
     ) -> list[Step]:
         """The steps that compute into these buffers, to be run one after the other.
 
-        ``input_ptr``: the address of the input, or of each of several.
+        ``input_ptr``, ``output_ptr``: the address of the input and output, or of each of several.
         """
-        inputs = [input_ptr] if isinstance(input_ptr, int) else list(input_ptr)
-        bases = {"input": inputs[0], "output": output_ptr, "scratch": scratch_ptr}
-        if len(inputs) > 1:
-            bases["second"] = inputs[1]
+        bases = {"scratch": scratch_ptr}
+        for kind, given in (("input", input_ptr), ("output", output_ptr)):
+            pointers = [given] if isinstance(given, int) else given
+            bases.update({f"{kind}{i}": pointer for i, pointer in enumerate(pointers)})
 
         def resolve(value: Operand) -> int | float:
             if isinstance(value, Place):

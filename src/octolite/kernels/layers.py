@@ -7,7 +7,7 @@ their activations from a float buffer, or from codes that an earlier step left i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -403,7 +403,16 @@ class DepthwiseLayer(Layer):
         self.bias = pack.channel_lines(pack.channel_vector(bias, channels, 0), lanes, f32)
         total = flat.sum(axis=0, dtype=np.int32) if request.hybrid else np.zeros(channels, i32)
         self.total = pack.channel_lines(total, lanes, i32)
-        self._fn = jit.load(depthwise.unit(request.hybrid, self.curved), isa)["depthwise"]
+        self._fn = jit.load(
+            depthwise.unit(
+                request.hybrid,
+                self.curved,
+                request.kernel[1],
+                request.stride[1],
+                request.dilation[1],
+            ),
+            isa,
+        )["depthwise"]
 
     def launch(
         self,
@@ -425,11 +434,15 @@ class DepthwiseLayer(Layer):
         window = Window(
             shape, given.kernel, given.stride, given.dilation, given.padding, given.output
         )
-        hybrid = self.request.hybrid
-        make = self._code_image if hybrid else self._float_image
-        image = make(launch, source, window, threads)
-        item = self.tile.code.itemsize
-        pixel = self.channels * item
+        pixel = self.channels * self.tile.code.itemsize
+        image = Image(source, height * width * pixel, width * pixel)
+        if self.request.hybrid:
+            image = self._code_image(launch, source, window, threads)
+            (height, width), window = window.padded, replace(window, padding=(0, 0))
+        top, left = window.padding
+        reach, stride = (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1]
+        inner_first = min(columns, -(-left // stride))
+        inner_last = min(columns, max(inner_first, (width - reach + left) // stride + 1))
         launch.add(
             self.label,
             self._fn,
@@ -437,10 +450,20 @@ class DepthwiseLayer(Layer):
             batch * rows,
             a=image.place,
             image_bytes=image.image_bytes,
-            row_bytes=window.stride[0] * image.row_bytes,
-            step_bytes=window.stride[1] * pixel,
-            tap_at=_tap_grid(window.kernel, window.dilation, image.row_bytes, pixel),
-            taps=math.prod(window.kernel),
+            row_bytes=image.row_bytes,
+            pixel_bytes=pixel,
+            height=height,
+            width=width,
+            top=top,
+            left=left,
+            kernel_h=window.kernel[0],
+            kernel_w=window.kernel[1],
+            stride_h=window.stride[0],
+            stride_w=stride,
+            dilation_h=window.dilation[0],
+            dilation_w=window.dilation[1],
+            inner_first=inner_first,
+            inner_last=inner_last,
             weights=self.weights,
             weight_bytes=self.weights.nbytes // len(self.weights),
             scale=self.scale,

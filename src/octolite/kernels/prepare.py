@@ -18,7 +18,7 @@ from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import nearest
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, like, vec
 
 ROWS = Record(
     source=PTR,  # float32
@@ -126,18 +126,20 @@ def _parameters(
 ) -> SimpleNamespace:
     """Scale, its inverse and the zero point from a range, as ``numerics.quantize_rows`` has it.
 
-    ``mask``: all ones where the row is finite; 0 turns its codes into 0.
+    Of one range, or of a vector of them. ``mask``: all ones where the row is finite; 0 turns its
+    codes into 0.
     """
-    steps = k.const(F32, 255.0 if asymmetric else 127.0)
-    span = high - low if asymmetric else k.smax(high, k.const(F32, 0.0) - low)
+    real, whole = low.type, like(low.type, I32)
+    steps = k.const(real, 255.0 if asymmetric else 127.0)
+    span = high - low if asymmetric else k.smax(high, k.const(real, 0.0) - low)
     finite = bad.equals(0.0) & (span < np.inf)
     live = finite & (span >= float(TINY_RANGE))
     safe = k.select(live, span, 1.0)
     inverse = k.select(live, steps / safe, 0.0)
     scale = k.select(live, safe / steps, 1.0)
-    zero = k.const(I32, 0)
+    zero = k.const(whole, 0)
     if asymmetric:
-        zero = nearest(k, k.const(F32, -128.0) - k.select(finite, low, 0.0) * inverse)
+        zero = nearest(k, k.const(real, -128.0) - k.select(finite, low, 0.0) * inverse)
     return SimpleNamespace(
         inverse=inverse,
         scale=k.select(finite, scale, np.nan),
@@ -166,31 +168,43 @@ def _quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lan
 def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
     """``quantize_rows(args, tile)``: a chunk of rows, each by its own range.
 
-    The parameters of the next row are computed before the codes of this one, so that the long
-    chain of the former is hidden behind the latter.
+    As many rows go together as a vector has lanes: their ranges first, then the parameters of
+    all at once, then their codes. One row alone would wait for its divisions.
     """
     k = Builder(module, "quantize_rows", (PTR, I64))
     args = ROWS.load(k, k.args[0])
     first = k.args[1] * args.chunk
     last = k.smin(first + args.chunk, args.rows)
+    line = 4 * isa.lanes
+    ranges, found = (k.stack(k.const(I64, 3 * line)) for _ in range(2))
+    for slot in range(3):
+        k.store(k.const(vec(F32, isa.lanes), 0.0), ranges + slot * line)
 
-    def start(row: Value) -> Value:
-        return args.source + k.load(I64, args.source_at + row * 8)
-
-    def parameters(row: Value) -> list[Value]:
-        low, high, bad = _range(k, isa, start(row), args.depth)
+    with k.loop(first, last, isa.lanes) as groups:
+        start = groups.index
+        count = k.smin(last - start, isa.lanes)
+        with k.loop(0, count) as rows:
+            source = args.source + k.load(I64, args.source_at + (start + rows.index) * 8)
+            for slot, value in enumerate(_range(k, isa, source, args.depth)):
+                k.store(value, ranges + (rows.index * 4 + slot * line))
+        low, high, bad = (k.load(vec(F32, isa.lanes), ranges + slot * line) for slot in range(3))
         p = _parameters(k, tile, asymmetric, low, high, bad)
-        k.store(p.scale, args.scale + row * 4)
-        k.store(p.stored_zero, args.zero + row * 4)
-        return [p.inverse, p.zero, p.mask]
-
-    with k.loop(first, last, carry=parameters(first)) as rows:
-        row = rows.index
-        inverse, zero, mask = rows.carry
-        rows.carry = parameters(k.smin(row + 1, last - 1))
-        p = SimpleNamespace(inverse=inverse, zero=zero, mask=mask)
-        quantize = _quantizer(k, tile, asymmetric, p, isa.lanes)
-        _map(k, isa, start(row), args.depth, args.codes + row * args.code_bytes, tile, quantize)
+        mask = k.first(count, isa.lanes)
+        k.store_first(p.scale, args.scale + start * 4, mask)
+        k.store_first(p.stored_zero, args.zero + start * 4, mask)
+        for slot, value in enumerate((p.inverse, p.zero, p.mask)):
+            k.store(value, found + slot * line)
+        with k.loop(0, count) as rows:
+            row = start + rows.index
+            at = found + rows.index * 4
+            one = SimpleNamespace(
+                inverse=k.load(F32, at),
+                zero=k.load(I32, at + line),
+                mask=k.load(I32, at + 2 * line),
+            )
+            quantize = _quantizer(k, tile, asymmetric, one, isa.lanes)
+            source = args.source + k.load(I64, args.source_at + row * 8)
+            _map(k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize)
     k.ret()
 
 

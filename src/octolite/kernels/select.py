@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
 from octolite.kernels import winograd
+from octolite.kernels.copy import CopyLayer
 from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
+from octolite.kernels.pack import round_up
 from octolite.kernels.pool import PoolLayer
 from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.spec import (
     Binary,
     Conv2D,
+    DepthwiseConv2D,
     FullyConnected,
     PlainRequest,
     Pool2D,
     Request,
     Softmax,
     Unary,
+    per_pixel,
 )
 from octolite.kernels.winograd import WinogradLayer
 
 Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer
 """What serves a request with weights."""
 
-Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer
+Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer | CopyLayer
 """What serves any other."""
 
 
@@ -46,6 +52,8 @@ def build_plain(request: PlainRequest, isa: isas.Isa | None = None) -> Plain:
             return BinaryLayer(request, row)
         case Softmax():
             return SoftmaxLayer(request, row)
+        case Copy():
+            return CopyLayer(request, row)
 
 
 def build(
@@ -82,6 +90,31 @@ def build(
         lined = w.reshape(request.out_channels, taps, depth)
         return ConvLayer(request, row, lined, bias, weight_scale)
     return DepthwiseLayer(request, row, w, bias, weight_scale)
+
+
+def hybrid_pays(request: Request, isa: isas.Isa | None = None) -> tuple[bool, str]:
+    """Whether a layer with int8 weights is faster in int8 than with its weights made float.
+
+    Quantizing a row costs a little for the row, for each of its elements and for each result; a
+    layer with few products for each of these does not earn it back. Gives the reason, too.
+    """
+    row = isa or isas.current()
+    if isinstance(request, DepthwiseConv2D):
+        return False, "a depthwise product is bound by loads, not by arithmetic"
+    if isinstance(request, FullyConnected):
+        depth, channels, elements = request.depth, request.channels, request.depth
+    else:
+        _, *window, inside = weight_shape(request)
+        depth, channels = math.prod(window) * inside, request.out_channels // request.groups
+        # An input pixel is quantized once, and seen by a window for each output pixel near it.
+        elements = inside * math.prod(request.stride)
+    lanes = round_up(channels, row.dot.width)
+    cycles_float = depth * lanes / row.real.rate
+    per_row = 20 if isinstance(request, Conv2D) and per_pixel(request) else 0
+    extra = per_row + (2 * elements + 2 * lanes) / row.lanes
+    cycles_hybrid = depth * lanes / row.dot.rate + extra
+    what = f"{cycles_hybrid:.0f} cycles a row in int8, {cycles_float:.0f} in float"
+    return cycles_hybrid < cycles_float, what
 
 
 def weight_shape(request: Request) -> tuple[int, ...]:

@@ -275,7 +275,7 @@ class Builder:
         """``size`` bytes that last until the function returns, on a cache line."""
         place = self.ir.alloca(I8, size.raw)
         place.align = 64
-        return Value(self, self.ir.bitcast(place, PTR))
+        return Value(self, place).address().pointer()  # llvmlite would keep a typed pointer
 
     def first(self, count: Value, lanes: int) -> Value:
         """A mask of the first ``count`` lanes (none when negative, all when more)."""

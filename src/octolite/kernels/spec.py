@@ -101,6 +101,14 @@ class Softmax:
     beta: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Elements of ``size`` bytes from one place to another, as a list of moves says that comes
+    with the shapes (:class:`octolite.kernels.views.Move`)."""
+
+    size: int
+
+
 ACTIVATIONS = tuple(a for a in Activation if a is not Activation.SIGN_BIT)
 """Fused activations that kernels apply."""
 
@@ -113,7 +121,7 @@ BINARY = ("add", "div", "maximum", "minimum", "mul", "squared_difference", "sub"
 Request = FullyConnected | Conv2D | DepthwiseConv2D
 """What comes with weights."""
 
-PlainRequest = Pool2D | Unary | Binary | Softmax
+PlainRequest = Pool2D | Unary | Binary | Softmax | Copy
 """What does not."""
 
 
