@@ -88,6 +88,10 @@ DECLINES: dict[str, tuple[Build, str]] = {
     "a slope over 1": (lambda b, x: b.op("MAXIMUM", mul(b, x, 1.5), x), "slope between 0 and 1"),
     "l2 along another axis": (lambda b, x: unit(b, x, 0), "works along axes"),
     "softmax along another axis": (lambda b, x: softmax(b, x, 0), "works along axes"),
+    "a constant that adds an axis": (
+        lambda b, x: b.op("MAXIMUM", x, [[[0.0]]]),
+        "not as many axes",
+    ),
     "an activation inside": (
         lambda b, x: mul(
             b, x, b.op("MUL", b.op("RELU6", b.op("ADD", x, 3.0, activation=Activation.RELU)), 1 / 6)

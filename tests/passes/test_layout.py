@@ -34,6 +34,7 @@ BETWEEN: dict[str, Build] = {
     ),
     "itself": lambda b, x: b.op("MUL", x, b.op("LOGISTIC", x)),
     "channels put together": lambda b, x: b.op("CONCATENATION", x, b.op("RELU", x), axis=1),
+    "constant channels added": lambda b, x: b.op("CONCATENATION", gaussian(2, 3, 5, 6), x, axis=1),
     "channels split": lambda b, x: b.op("ADD", *b.ops("SPLIT", 1, x, num_splits=2)),
     "gate from a view": lambda b, x: b.op(
         "MUL", x, b.op("RESHAPE", b.input(2, 4, name="gate"), [2, 4, 1, 1])
@@ -74,6 +75,10 @@ DECLINES: dict[str, tuple[Build, str]] = {
     "another order": (
         lambda b, x: b.op("ADD", x, b.op("TRANSPOSE", b.input(2, 4, 6, 5, name="y"), [0, 1, 3, 2])),
         "another operand by",
+    ),
+    "a constant of more axes": (
+        lambda b, x: b.op("ADD", x, gaussian(1, 1, 1, 1, 1)),
+        "adds axes",
     ),
     "softmax of the last axis": (
         lambda b, x: b.op("SOFTMAX", x),

@@ -37,6 +37,9 @@ class Composed(Rule):
     def check(self, match: Match) -> str | None:
         if match["x"].dtype is not FLOAT32:
             return f"{match['x'].name!r} is {match['x'].dtype}, not float32"
+        x, y = match["x"].shape, match.root.output.shape
+        if x is None or y is None or len(x) != len(y):
+            return f"{match.root.output!r} has not as many axes as {match['x']!r}"
         for node in match.nodes:
             if node.op.attributes().get("activation"):
                 return f"{node} has an activation of its own"

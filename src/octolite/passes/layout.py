@@ -47,12 +47,15 @@ Move = Callable[[Node, Perm], Moved | str]
 
 
 def _elementwise(node: Node, perm: Perm) -> Moved | str:
-    constants = {
-        i: _aligned(v.data, perm)
-        for i, v in enumerate(node.inputs)
-        if v is not None and v.data is not None
-    }
-    return Moved(node.op, perm, constants)
+    constants = _constants(node)
+    if any(data.ndim > len(perm) for data in constants.values()):
+        return "a constant adds axes"
+    return Moved(node.op, perm, {i: _aligned(data, perm) for i, data in constants.items()})
+
+
+def _constants(node: Node) -> dict[int, Array]:
+    known = ((i, v.data) for i, v in enumerate(node.inputs) if v is not None)
+    return {i: data for i, data in known if data is not None}
 
 
 def _aligned(data: Array, perm: Perm) -> Array:
@@ -116,7 +119,9 @@ def _reduce(node: Node, perm: Perm) -> Moved | str:
 
 def _concatenate(node: Node, perm: Perm) -> Moved | str:
     o = operator(node)
-    return Moved(o.replace(axis=perm[o.axis % len(perm)]), perm, {})
+    back = inverse(perm)
+    constants = {i: np.ascontiguousarray(d.transpose(back)) for i, d in _constants(node).items()}
+    return Moved(o.replace(axis=perm[o.axis % len(perm)]), perm, constants)
 
 
 def _split(node: Node, perm: Perm) -> Moved | str:
