@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
+from llvmlite import ir
 
 from octolite.errors import KernelError
 from octolite.kernels import jit
@@ -21,7 +21,7 @@ from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import Launch, Operand, Place
 from octolite.kernels.record import Record
-from octolite.kernels.simd import I8, I64, PTR, Builder, Type, Value, ir, vec
+from octolite.kernels.simd import I8, I64, PTR, Builder, Type, Value, vec
 from octolite.kernels.spec import Copy
 from octolite.kernels.views import Move
 
@@ -61,9 +61,15 @@ def unit(size: int) -> Unit:
 
     def emit(module: Any, isa: Isa) -> None:
         element = ir.IntType(8 * size)
-        _emit(module, "dense", lambda k, args, x, out, n: _dense_rows(k, isa, size, args, x, out, n))
-        _emit(module, "fill", lambda k, args, x, out, n: _fill_rows(k, isa, element, args, x, out, n))
-        _emit(module, "turned", lambda k, args, x, out, n: _turned(k, element, size, args, x, out, n))
+        _emit(
+            module, "dense", lambda k, args, x, out, n: _dense_rows(k, isa, size, args, x, out, n)
+        )
+        _emit(
+            module, "fill", lambda k, args, x, out, n: _fill_rows(k, isa, element, args, x, out, n)
+        )
+        _emit(
+            module, "turned", lambda k, args, x, out, n: _turned(k, element, size, args, x, out, n)
+        )
         _emit(module, "strided", lambda k, args, x, out, n: _strided(k, element, args, x, out, n))
 
     return Unit(f"copy {size}", ("dense", "fill", "turned", "strided"), emit)
@@ -157,7 +163,7 @@ def _elements(
 def _turned(
     k: Builder, element: Type, size: int, args: Any, x: Value, out: Value, rows: Value
 ) -> None:
-    """The source is dense along rows, the target along runs: squares are transposed in registers."""
+    """The source is dense along rows, the target along runs: squares turn in registers."""
     whole_rows = rows - rows % _SQUARE
     whole_run = args.run - args.run % _SQUARE
     with (

@@ -19,6 +19,7 @@ from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.spec import (
     Binary,
     Conv2D,
+    Copy,
     DepthwiseConv2D,
     FullyConnected,
     PlainRequest,
@@ -110,7 +111,7 @@ def hybrid_pays(request: Request, isa: isas.Isa | None = None) -> tuple[bool, st
         elements = inside * math.prod(request.stride)
     lanes = round_up(channels, row.dot.width)
     cycles_float = depth * lanes / row.real.rate
-    per_row = 20 if isinstance(request, Conv2D) and per_pixel(request) else 0
+    per_row = 26 if isinstance(request, FullyConnected) or per_pixel(request) else 0
     extra = per_row + (2 * elements + 2 * lanes) / row.lanes
     cycles_hybrid = depth * lanes / row.dot.rate + extra
     what = f"{cycles_hybrid:.0f} cycles a row in int8, {cycles_float:.0f} in float"

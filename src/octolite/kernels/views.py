@@ -52,12 +52,10 @@ class View:
     def split(self, axis: int, *extents: int) -> View:
         """One axis as several, the last the densest; their product is its extent."""
         stride = self.strides[axis]
-        inner = View.of(extents)
-        return self._with(axis, [(d, s * stride) for d, s in zip(extents, inner.strides)])
+        steps = View.of(extents).strides
+        return self._with(axis, [(d, s * stride) for d, s in zip(extents, steps, strict=True)])
 
-    def _with(
-        self, axis: int, axes: Sequence[tuple[int, int]], offset: int | None = None
-    ) -> View:
+    def _with(self, axis: int, axes: Sequence[tuple[int, int]], offset: int | None = None) -> View:
         """Other axes in place of one."""
         shape, strides = list(self.shape), list(self.strides)
         shape[axis : axis + 1] = [d for d, _ in axes]
