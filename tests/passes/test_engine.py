@@ -8,24 +8,15 @@ from octolite import ir, passes
 from octolite.errors import ConversionError
 from octolite.ir import Model, Quant, Signature, Value
 from octolite.ir.types import FLOAT32, INT8
-from octolite.passes.engine import (
-    ANY,
-    Explanation,
-    Match,
-    Rewriter,
-    Rule,
-    const,
-    number,
-    op,
-    some,
-)  # fmt: skip
+from octolite.passes.engine import Explanation, Match, Rewriter, Rule
+from octolite.passes.patterns import ANY, Pattern, const, number, op, some
 from tests.passes.building import Builder, attempt, gaussian, operators
 
 
 class Matches(Rule):
     """Declines every match, remembering it."""
 
-    def __init__(self, pattern: passes.engine.Pattern) -> None:
+    def __init__(self, pattern: Pattern) -> None:
         self.pattern = pattern
         self.found: list[Match] = []
 
@@ -34,7 +25,7 @@ class Matches(Rule):
         return "only looking"
 
 
-def matches(graph: ir.Graph, pattern: passes.engine.Pattern) -> list[Match]:
+def matches(graph: ir.Graph, pattern: Pattern) -> list[Match]:
     rule = Matches(pattern)
     Rewriter(graph, [rule]).run()
     return rule.found

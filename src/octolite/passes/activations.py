@@ -9,7 +9,8 @@ import numpy as np
 
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, Activation
-from octolite.passes.engine import Match, Pattern, Rule, const, number, op, operator, some
+from octolite.passes.engine import Match, Rule, operator
+from octolite.passes.patterns import Pattern, const, number, op, some
 
 Build = Callable[[Match], Value]
 Check = Callable[[Match], str | None]

@@ -15,8 +15,9 @@ from octolite.ir.graph import Node, Value
 from octolite.ir.types import FLOAT32, Activation, Array, Padding
 from octolite.ops.base import Operator
 from octolite.ops.shapes import window, window_padding
-from octolite.passes.engine import Match, Pattern, Rule, const, op, operator, some
+from octolite.passes.engine import Match, Rule, operator
 from octolite.passes.folding import reshape
+from octolite.passes.patterns import Pattern, const, op, some
 from octolite.passes.shapes import at_most_one_unknown
 
 WINDOWS = "CONV_2D DEPTHWISE_CONV_2D"

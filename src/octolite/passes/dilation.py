@@ -12,8 +12,9 @@ import numpy as np
 from octolite.ir.graph import Node, Value
 from octolite.ir.types import Array, Padding
 from octolite.passes.affine import WINDOWS, why_not_same
-from octolite.passes.engine import Match, Rule, const, op, operator, some
+from octolite.passes.engine import Match, Rule, operator
 from octolite.passes.extents import difference
+from octolite.passes.patterns import const, op, some
 
 BLOCKS = op("SPACE_TO_BATCH_ND", some("x"), const("block"), some("pads"), shared=True)
 

@@ -10,8 +10,9 @@ from octolite.errors import OctoliteError
 from octolite.ir.graph import Node, Value
 from octolite.ir.types import Array
 from octolite.ops.base import Operator
-from octolite.passes.engine import Match, Pattern, Rule, op, some
+from octolite.passes.engine import Match, Rule
 from octolite.passes.extents import constants, extents
+from octolite.passes.patterns import Pattern, op, some
 from octolite.passes.shapes import at_most_one_unknown
 
 SMALL_BYTES = 4096

@@ -6,8 +6,9 @@ import numpy as np
 
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, Activation, Array
-from octolite.passes.engine import Match, Rule, can_stand_in, const, op, operator, some
+from octolite.passes.engine import Match, Rule, can_stand_in, operator
 from octolite.passes.folding import reshape
+from octolite.passes.patterns import const, op, some
 from octolite.passes.shapes import at_most_one_unknown, broadcasts_into, same_extents
 
 

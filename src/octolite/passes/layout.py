@@ -14,9 +14,10 @@ import numpy as np
 
 from octolite.ir.graph import Node, Op, Value
 from octolite.ir.types import Array
-from octolite.passes.engine import Match, Rule, const, op, operator
+from octolite.passes.engine import Match, Rule, operator
 from octolite.passes.folding import reshape
 from octolite.passes.identities import moves_only_units
+from octolite.passes.patterns import const, op
 from octolite.passes.shapes import at_most_one_unknown
 
 Perm = tuple[int, ...]
