@@ -7,7 +7,7 @@ operator's quantization rule.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,11 +38,16 @@ class Product:
         self.axis = node.op.quant.weights["weights"]
 
     @property
-    def channels(self) -> int:
+    def kernel(self) -> Array:
+        """The data of the weights, which must be constant."""
         assert self.weights is not None
         assert self.weights.data is not None
+        return self.weights.data
+
+    @property
+    def channels(self) -> int:
         assert self.axis is not None
-        return self.weights.data.shape[self.axis]
+        return self.kernel.shape[self.axis]
 
     def fixed(self) -> str | None:
         """Why its weights or bias cannot be changed, or ``None``."""
@@ -65,9 +70,7 @@ class Product:
 
     def along_channels(self, factor: Array, axis: int | None = None) -> Array:
         """``factor`` [channels], shaped to broadcast over the weights."""
-        assert self.weights is not None
-        assert self.weights.data is not None
-        shape = [1] * self.weights.data.ndim
+        shape = [1] * self.kernel.ndim
         shape[self.axis if axis is None else axis] = -1  # type: ignore[index]
         return factor.reshape(shape)
 
@@ -77,6 +80,11 @@ class Product:
         for name, value in changes.items():
             inputs[self.op.input_index(name)] = value
         return inputs
+
+    @property
+    def input_axis(self) -> int:
+        """The axis of the weights that runs over the channels of the input, the last in all."""
+        return self.kernel.ndim - 1
 
     def bias_data(self) -> Array:
         if self.bias is None or self.bias.data is None:
@@ -116,9 +124,7 @@ class ScaleIntoWeights(IntoProduct):
     pattern = op("MUL", op(PRODUCTS, name="y"), const("c"))
 
     def fused(self, match: Match, product: Product, each: Array) -> list[Value | None]:
-        assert product.weights is not None
-        assert product.weights.data is not None
-        scaled = product.weights.data * product.along_channels(each)
+        scaled = product.kernel * product.along_channels(each)
         weights = match.constant(scaled, like=product.weights)
         bias = product.bias
         if bias is not None:
@@ -137,14 +143,6 @@ class ShiftIntoBias(IntoProduct):
 
 
 # -- what comes before --------------------------------------------------------------------------
-
-
-def input_axis(product: Product) -> int | None:
-    """The axis of the weights that runs over the input's channels, where each sees them all."""
-    if product.node.op.name == "DEPTHWISE_CONV_2D":
-        return 3
-    assert product.weights is not None
-    return len(product.weights.shape or ()) - 1
 
 
 class BeforeProduct(Rule):
@@ -166,8 +164,7 @@ class BeforeProduct(Rule):
         if x.shape is None or c.data.ndim > len(x.shape):
             return f"{c!r} has more axes than {x!r}"
         depth = x.shape[-1]
-        expected = weights.data.shape[3 if product.op.name == "DEPTHWISE_CONV_2D" else -1]
-        if depth is None or depth != expected:
+        if depth is None or depth != weights.data.shape[product.input_axis]:
             return f"the channels of {x!r} are not those that {weights!r} reads"
         if c.data.size != 1 and (c.data.shape[-1] != depth or c.data.size != depth):
             return f"{c!r} is not one number for each of {depth} channels"
@@ -176,10 +173,8 @@ class BeforeProduct(Rule):
     @staticmethod
     def each(match: Match, product: Product) -> Array:
         """``c``, shaped to broadcast over the weights."""
-        assert product.weights is not None
-        assert product.weights.data is not None
-        axis = 3 if product.op.name == "DEPTHWISE_CONV_2D" else product.weights.data.ndim - 1
-        depth = product.weights.data.shape[axis]
+        axis = product.input_axis
+        depth = product.kernel.shape[axis]
         each = np.broadcast_to(match.data("c").reshape(-1), (depth,))
         return product.along_channels(each, axis)
 
@@ -191,9 +186,7 @@ class ScaleBeforeProduct(BeforeProduct):
 
     def rewrite(self, match: Match) -> Value:
         product = Product(match.root)
-        assert product.weights is not None
-        assert product.weights.data is not None
-        scaled = product.weights.data * self.each(match, product)
+        scaled = product.kernel * self.each(match, product)
         weights = match.constant(scaled, like=product.weights)
         return match.add(product.op, *product.inputs(input=match["x"], weights=weights))
 
@@ -211,9 +204,7 @@ class ShiftBeforeProduct(BeforeProduct):
 
     def rewrite(self, match: Match) -> Value:
         product = Product(match.root)
-        assert product.weights is not None
-        assert product.weights.data is not None
-        moved = product.weights.data * self.each(match, product)
+        moved = product.kernel * self.each(match, product)
         others = tuple(i for i in range(moved.ndim) if i != product.axis)
         bias = match.constant(
             product.bias_data() + moved.sum(axis=others), like=product.bias or match["c"]
@@ -243,8 +234,7 @@ class PadIntoWindows(Rule):
             return f"{match.root} pads by itself already"
         if len(paddings) != 4 or any(paddings[0]) or any(paddings[3]):
             return f"{match.node('pad')} pads batch or channels: {paddings}"
-        spatial = (tuple(paddings[1]), tuple(paddings[2]))
-        return why_not_same(match.root, match["x"], spatial)
+        return why_not_same(match.root, match["x"], paddings[1:3])
 
     def rewrite(self, match: Match) -> Value:
         same = operator(match.root).replace(padding=Padding.SAME)
@@ -252,7 +242,7 @@ class PadIntoWindows(Rule):
 
 
 def why_not_same(
-    node: Node, x: Value, pads: tuple[tuple[int, int], tuple[int, int]], dilation: Any = None
+    node: Node, x: Value, pads: Sequence[Sequence[int]], dilation: Sequence[int] | None = None
 ) -> str | None:
     """Why padding ``x`` by ``pads`` is not what SAME would do for ``node``, or ``None``.
 
@@ -418,13 +408,11 @@ class FlattenedTranspose(Rule):
 
     def rewrite(self, match: Match) -> Value:
         product, x = Product(match.root), match["x"]
-        assert product.weights is not None
-        assert product.weights.data is not None
         assert x.shape is not None
         perm = match.data("perm")
         moved = [x.shape[i] for i in perm[1:]]
         back = np.argsort(perm)
-        rows = product.weights.data.reshape(product.channels, *moved).transpose(back)
+        rows = product.kernel.reshape(product.channels, *moved).transpose(back)
         weights = match.constant(
             np.ascontiguousarray(rows).reshape(product.channels, -1), like=product.weights
         )

@@ -64,7 +64,7 @@ class Dilation(Rule):
         o = operator(node).replace(dilation_h_factor=int(block[0]), dilation_w_factor=int(block[1]))
         rows, columns = (tuple(int(p) for p in pair) for pair in border)
         if border.any():
-            if why_not_same(node, x, (rows, columns), tuple(block.tolist())) is None:  # type: ignore[arg-type]
+            if why_not_same(node, x, (rows, columns), block.tolist()) is None:
                 o = o.replace(padding=Padding.SAME)
             else:
                 pads = np.array([(0, 0), rows, columns, (0, 0)], np.int32)
