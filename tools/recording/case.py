@@ -29,8 +29,8 @@ class Input:
     def declared(self) -> tuple[int | None, ...] | None:
         return None if self.unranked else self.shape
 
-    def feed(self, rng: np.random.Generator, batch: int) -> np.ndarray:
-        fill = [batch, *[self.unknown] * len(self.shape)]
+    def feed(self, rng: np.random.Generator, batch: int, unknown: int | None = None) -> np.ndarray:
+        fill = [batch, *[unknown or self.unknown] * len(self.shape)]
         shape = tuple(
             default if size is None else size
             for size, default in zip(self.shape, fill, strict=False)
@@ -60,6 +60,11 @@ def booleans(*shape: int | None) -> Input:
     return Input(shape, "bool", lambda rng, s: rng.integers(0, 2, s))
 
 
+def fixed(values: np.ndarray, *shape: int | None) -> Input:
+    """Always these values; `shape` declares the placeholder."""
+    return Input(shape, values.dtype.name, lambda rng, s: values)
+
+
 @dataclass(frozen=True)
 class Case:
     """One recorded graph.
@@ -67,6 +72,10 @@ class Case:
     With style "v1", `build` gets one placeholder per input and returns the output tensors: one, a
     list, or a dict whose keys become the names of Identity nodes. With style "v2" it returns a
     callable (a Keras model or a tf.function) that is traced and frozen with its variables.
+
+    `flow` is the version of control flow: in a session 1 writes Enter, Switch and the like, 2
+    writes While and If; of a traced function, 1 lowers While and If as freezing does by default.
+    `also` has further (batch, other unknown sizes) to record outputs for.
     """
 
     name: str
@@ -76,14 +85,26 @@ class Case:
     text: bool
     batch: int
     note: str
+    folder: str = "graphs"
+    flow: int = 1
+    resource: bool = True
+    also: tuple[tuple[int, int], ...] = ()
+    expectation: tuple[tuple[str, Any], ...] = ()
 
     def feeds(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
         return {name: spec.feed(rng, self.batch) for name, spec in self.inputs.items()}
 
+    def further_feeds(self) -> list[dict[str, np.ndarray]]:
+        rng = np.random.default_rng(self.seed + 1)
+        return [
+            {name: spec.feed(rng, batch, unknown) for name, spec in self.inputs.items()}
+            for batch, unknown in self.also
+        ]
+
     @property
     def seed(self) -> int:
-        return zlib.crc32(self.name.encode())
+        return zlib.crc32(self.build.__name__.encode())
 
 
 def _declare(style: str) -> Callable[..., Any]:
@@ -103,3 +124,37 @@ def _declare(style: str) -> Callable[..., Any]:
 
 graph = _declare("v1")
 keras_model = _declare("v2")
+
+
+def loop(
+    construct: str,
+    expect: list[str] | str,
+    *,
+    style: str = "v1",
+    flows: tuple[int, ...] = (1, 2),
+    batch: int = 2,
+    also: tuple[tuple[int, int], ...] = (),
+    resource: bool = False,
+    **inputs: Input,
+) -> Callable[..., Any]:
+    """Declare a graph of tests/data/recurrent, once per version of control flow.
+
+    Its names are NAME_v1 and NAME_v2 for graphs frozen in a session, NAME_lowered and NAME for
+    functions. `resource` makes its variables resource variables, which TensorFlow 1 did not.
+    """
+    suffixes = {"v1": {1: "_v1", 2: "_v2"}, "v2": {1: "_lowered", 2: ""}}[style]
+
+    def register(build: Callable[..., Any]) -> Callable[..., Any]:
+        note = " ".join((build.__doc__ or "").split())
+        expectation = (("construct", construct), ("expect", expect))
+        for flow in flows:
+            name = build.__name__ + (suffixes[flow] if len(flows) > 1 else "")
+            if name in CASES:
+                raise ValueError(f"two graphs are called {name}")
+            CASES[name] = Case(
+                name, build, inputs, style, False, batch, note,
+                "recurrent", flow, resource, also, expectation,
+            )  # fmt: skip
+        return build
+
+    return register

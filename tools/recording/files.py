@@ -20,18 +20,26 @@ Arrays = dict[str, np.ndarray]
 
 
 def write(
-    name: str, frozen: Frozen, feeds: Arrays, folder: Path, text: bool = False, note: str = ""
+    name: str,
+    frozen: Frozen,
+    feeds: Arrays,
+    folder: Path,
+    text: bool = False,
+    note: str = "",
+    further: Iterable[Arrays] = (),
 ) -> dict[str, Any]:
-    """Write NAME.pb, .npz, .dynamic.tflite where worth it, .pbtxt if asked; return the entry."""
+    """Write NAME.pb, .npz, .dynamic.tflite where worth it, .pbtxt if asked; return the entry.
+
+    `further` feeds are recorded in the .npz as in2/ and out2/, in3/ and out3/ and so on.
+    """
     expected = freezing.run(frozen, feeds)
     (folder / f"{name}.pb").write_bytes(frozen.graph_def.SerializeToString(deterministic=True))
     if text:
         (folder / f"{name}.pbtxt").write_text(text_format.MessageToString(frozen.graph_def))
-    np.savez_compressed(
-        folder / f"{name}.npz",
-        **{f"in/{key}": value for key, value in feeds.items()},
-        **{f"out/{key}": value for key, value in expected.items()},
-    )
+    recorded = _in_and_out("", feeds, expected)
+    for number, more in enumerate(further, 2):
+        recorded |= _in_and_out(str(number), more, freezing.run(frozen, more))
+    np.savez_compressed(folder / f"{name}.npz", **recorded)
     return {
         "note": note,
         "inputs": _describe_inputs(frozen),
@@ -40,6 +48,12 @@ def write(
         "tensorflow": _record_conversion(
             frozen, feeds, expected, folder / f"{name}.dynamic.tflite"
         ),
+    }
+
+
+def _in_and_out(number: str, feeds: Arrays, results: Arrays) -> Arrays:
+    return {f"in{number}/{key}": value for key, value in feeds.items()} | {
+        f"out{number}/{key}": value for key, value in results.items()
     }
 
 

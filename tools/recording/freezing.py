@@ -35,19 +35,22 @@ def freeze(case: Case) -> Frozen:
         specs = [
             tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in case.inputs.items()
         ]
-        return freeze_function(case.build(), specs)
+        return freeze_function(case.build(), specs, lower=case.flow == 1)
     return _freeze_session(case)
 
 
-def freeze_function(model: Any, specs: list[tf.TensorSpec]) -> Frozen:
+def freeze_function(model: Any, specs: list[tf.TensorSpec], lower: bool = True) -> Frozen:
     """Trace a model for inference and freeze it."""
     traced = model if hasattr(model, "get_concrete_function") else tf.function(model)
-    return freeze_concrete(traced.get_concrete_function(*specs))
+    return freeze_concrete(traced.get_concrete_function(*specs), lower)
 
 
-def freeze_concrete(function: Any) -> Frozen:
-    """Turn a concrete function's variables into constants, as TensorFlow 2 does."""
-    frozen = convert_variables_to_constants_v2(function)
+def freeze_concrete(function: Any, lower: bool = True) -> Frozen:
+    """Turn a concrete function's variables into constants, as TensorFlow 2 does.
+
+    By default TensorFlow lowers While and If to the nodes of control flow v1.
+    """
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=lower)
     outputs = tf.nest.flatten(frozen.structured_outputs)
     return Frozen(
         frozen.graph.as_graph_def(),
@@ -58,7 +61,7 @@ def freeze_concrete(function: Any) -> Frozen:
 
 def _freeze_session(case: Case) -> Frozen:
     """Build in a graph, initialise its variables and freeze them, as TensorFlow 1 does."""
-    with tf.Graph().as_default() as tf_graph, _switch_and_merge():
+    with tf.Graph().as_default() as tf_graph, _tensorflow_1(case):
         tf1.set_random_seed(case.seed % 2**31)
         placeholders = {
             name: tf1.placeholder(spec.dtype, spec.declared, name=name)
@@ -68,6 +71,8 @@ def _freeze_session(case: Case) -> Frozen:
         nodes = list(dict.fromkeys(name.split(":")[0] for name in outputs))
         with tf1.Session(graph=tf_graph) as session:
             session.run(tf1.global_variables_initializer())
+            if case.folder == "recurrent":
+                _vary_biases(session)
             graph_def = tf1.graph_util.convert_variables_to_constants(
                 session, tf_graph.as_graph_def(), nodes
             )
@@ -75,13 +80,26 @@ def _freeze_session(case: Case) -> Frozen:
 
 
 @contextlib.contextmanager
-def _switch_and_merge() -> Iterator[None]:
-    """tf.cond as TensorFlow 1 built it."""
-    tf1.disable_control_flow_v2()
+def _tensorflow_1(case: Case) -> Iterator[None]:
+    """Loops, conditionals and variables as TensorFlow 1 built them, where the case asks for it."""
+    if case.flow == 1:
+        tf1.disable_control_flow_v2()
+    if not case.resource:
+        tf1.disable_resource_variables()
     try:
         yield
     finally:
         tf1.enable_control_flow_v2()
+        tf1.enable_resource_variables()
+
+
+def _vary_biases(session: tf1.Session) -> None:
+    """Recurrent cells start with biases of 0 or 1, which could hide where they are added."""
+    rng = np.random.default_rng(0)
+    for variable in tf1.global_variables():
+        if "bias" in variable.op.name:
+            noise = rng.normal(0, 0.1, variable.shape).astype(np.float32)
+            variable.load(session.run(variable) + noise, session)
 
 
 def _named(result: Any) -> list[tf.Tensor]:
