@@ -418,3 +418,37 @@ def test_int64_axes_and_shapes_become_int32() -> None:
     graph_ = graphdef.load(content).main
     assert graph_.outputs[0].shape == (3, 1)
     assert all(v.dtype is INT32 for v in graph_.constants())
+
+
+def test_global_normalization_of_old_graphs() -> None:
+    rng = np.random.default_rng(0)
+    mean, variance, beta, gamma = rng.uniform(0.5, 2, (4, 3)).astype(np.float32)
+    parameters = {"m": mean, "v": variance, "beta": beta, "gamma": gamma}
+    for after in (True, False):
+        content = graph(
+            const("x", np.ones((1, 2, 2, 3))),
+            *(const(name, array) for name, array in parameters.items()),
+            node(
+                "out",
+                "BatchNormWithGlobalNormalization",
+                "x",
+                *parameters,
+                variance_epsilon=0.1,
+                scale_after_normalization=after,
+            ),
+        )
+        expected = (1 - mean) / np.sqrt(variance + 0.1) * (gamma if after else 1) + beta
+        found = graphdef.load(content).main.outputs[0].data
+        assert found is not None
+        np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-5)
+
+
+def test_a_graph_with_variables_is_not_frozen() -> None:
+    content = graph(
+        placeholder("x", 2),
+        node("v", "VarHandleOp", dtype=Type("DT_FLOAT")),
+        node("read", "ReadVariableOp", "v", dtype=Type("DT_FLOAT")),
+        node("out", "Add", "x", "read"),
+    )
+    with pytest.raises(UnsupportedError, match=r"not frozen.*'v'"):
+        graphdef.load(content)

@@ -8,7 +8,7 @@ from octolite.errors import InvalidGraphError, UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, TfNode
 from octolite.frontends.graphdef.source import Source, see_through
 
-ADDED = 200_000
+ADDED = 100_000
 """Nodes that inlining may add to a graph."""
 
 DEPTH = 100

@@ -151,11 +151,30 @@ def fused_batch_norm(
             f"{n.op_type} in training mode, which normalizes by its batch: freeze the graph for "
             "inference (is_training=False)"
         )
-    deviation = n.op("RSQRT", n.op("ADD", variance, n.number("epsilon", 1e-4)))
-    factor = n.op("MUL", scale, deviation)
+    return (
+        _normalize(n, x, scale, offset, mean, variance, n.number("epsilon", 1e-4)),
+        mean,
+        variance,
+    )
+
+
+@tf("BatchNormWithGlobalNormalization")
+def batch_norm(
+    n: Site, x: Value, mean: Value, variance: Value, offset: Value, scale: Value
+) -> Value:
+    if not n.flag("scale_after_normalization"):
+        scale = n.like(scale, 1)
+    return _normalize(n, x, scale, offset, mean, variance, n.number("variance_epsilon"))
+
+
+def _normalize(
+    n: Site, x: Value, scale: Value, offset: Value, mean: Value, variance: Value, epsilon: float
+) -> Value:
+    """``scale · (x - mean) / √(variance + epsilon) + offset`` as one factor and one shift."""
+    factor = n.op("MUL", scale, n.op("RSQRT", n.op("ADD", variance, epsilon)))
     shift = n.op("SUB", offset, n.op("MUL", mean, factor))
     scaled = n.op("MUL", x, per_channel(n, x, factor))
-    return n.op("ADD", scaled, per_channel(n, x, shift)), mean, variance
+    return n.op("ADD", scaled, per_channel(n, x, shift))
 
 
 @tf("LRN")
