@@ -8,7 +8,8 @@ from octolite.ir.graph import Value
 
 SAME: dict[str, str] = {
     "Add": "ADD", "AddV2": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "RealDiv": "DIV",
-    "TruncateDiv": "DIV", "FloorDiv": "FLOOR_DIV", "FloorMod": "FLOOR_MOD", "Pow": "POW", "Atan2": "ATAN2",
+    "TruncateDiv": "DIV", "FloorDiv": "FLOOR_DIV", "FloorMod": "FLOOR_MOD",
+    "Pow": "POW", "Atan2": "ATAN2",
     "Maximum": "MAXIMUM", "Minimum": "MINIMUM", "SquaredDifference": "SQUARED_DIFFERENCE",
     "Less": "LESS", "LessEqual": "LESS_EQUAL", "Greater": "GREATER",
     "GreaterEqual": "GREATER_EQUAL", "Equal": "EQUAL", "NotEqual": "NOT_EQUAL",
