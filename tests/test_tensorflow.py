@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as LiteRT
-from benchmarks.conversion import convert
 
 import octolite
+from benchmarks.conversion import convert
 from tests.recorded import relative_error, run, sqnr
 
 pytest.importorskip("tensorflow")

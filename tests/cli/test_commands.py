@@ -11,13 +11,13 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from tests.recorded import GRAPHS, Recording
 
 import octolite
 from octolite.cli.main import main as octolite_command
 from octolite.cli.operators import facts, markdown_lines
 from octolite.cli.tflite_convert import main as tflite_convert
 from octolite.ops import REGISTRY
+from tests.recorded import GRAPHS, Recording
 
 LENET = Recording("lenet")
 ROOT = Path(__file__).parents[2]

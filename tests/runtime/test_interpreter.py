@@ -42,7 +42,8 @@ def network(int8: bool = False) -> Model:
     shape = Value.constant("shape", np.array([-1, 36], np.int32))
     y = graph.add(operator_class("RESHAPE")(), [y, shape], "flat").output
     y = dense(graph, y, 32, 36, "hidden", int8)
-    y = graph.add(operator_class("ADD")(), [y, Value.constant("c", np.float32(0.5))], "shift").output
+    half = Value.constant("c", np.float32(0.5))
+    y = graph.add(operator_class("ADD")(), [y, half], "shift").output
     y = dense(graph, y, 5, 32, "logits", int8)
     graph.outputs = [y]
     return Model([graph], [Signature("serving_default", {"image": x}, {"scores": y}, graph)])
@@ -183,7 +184,7 @@ def test_misuse_is_explained(act, message: str) -> None:
 def test_a_shape_that_does_not_fit_names_the_node() -> None:
     interpreter = octolite.Interpreter(model_content=write(network()))
     interpreter.resize_tensor_input(0, (1, 9, 9, 3))
-    with pytest.raises(octolite.ShapeError, match="RESHAPE|FULLY_CONNECTED"):
+    with pytest.raises(octolite.ShapeError, match=r"RESHAPE|FULLY_CONNECTED"):
         interpreter.allocate_tensors()
 
 
@@ -280,7 +281,9 @@ def test_two_interpreters_in_two_threads() -> None:
 
     def work() -> None:
         runner = octolite.Interpreter(model_content=content, num_threads=2).get_signature_runner()
-        wrong.extend(1 for _ in range(50) if not np.array_equal(runner(image=x)["scores"], expected))
+        wrong.extend(
+            1 for _ in range(50) if not np.array_equal(runner(image=x)["scores"], expected)
+        )
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
