@@ -15,6 +15,8 @@ from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLay
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
 from octolite.kernels.pack import round_up
 from octolite.kernels.pool import PoolLayer
+from octolite.kernels.reduce import ReduceLayer
+from octolite.kernels.resize import ResizeLayer
 from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.spec import (
     Binary,
@@ -24,7 +26,9 @@ from octolite.kernels.spec import (
     FullyConnected,
     PlainRequest,
     Pool2D,
+    Reduce,
     Request,
+    Resize,
     Softmax,
     Unary,
     per_pixel,
@@ -34,7 +38,7 @@ from octolite.kernels.winograd import WinogradLayer
 Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer
 """What serves a request with weights."""
 
-Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer | CopyLayer
+Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer | ReduceLayer | ResizeLayer | CopyLayer
 """What serves any other."""
 
 
@@ -53,6 +57,10 @@ def build_plain(request: PlainRequest, isa: isas.Isa | None = None) -> Plain:
             return BinaryLayer(request, row)
         case Softmax():
             return SoftmaxLayer(request, row)
+        case Reduce():
+            return ReduceLayer(request, row)
+        case Resize():
+            return ResizeLayer(request, row)
         case Copy():
             return CopyLayer(request, row)
 

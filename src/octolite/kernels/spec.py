@@ -102,6 +102,25 @@ class Softmax:
 
 
 @dataclass(frozen=True, slots=True)
+class Reduce:
+    """Axes of a float32 tensor made one number; the axes come with the shape.
+
+    ``kind``: ``max``, ``mean``, ``min``, ``prod`` or ``sum``. ``keep_dims``: they stay, of extent
+    1.
+    """
+
+    kind: str
+    keep_dims: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """NHWC images of float32 at another height and width; ``kind``: ``bilinear`` or ``nearest``."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Elements of ``size`` bytes from one place to another, as a list of moves says that comes
     with the shapes (:class:`octolite.kernels.views.Move`)."""
@@ -121,7 +140,7 @@ BINARY = ("add", "div", "maximum", "minimum", "mul", "squared_difference", "sub"
 Request = FullyConnected | Conv2D | DepthwiseConv2D
 """What comes with weights."""
 
-PlainRequest = Pool2D | Unary | Binary | Softmax | Copy
+PlainRequest = Pool2D | Unary | Binary | Softmax | Reduce | Resize | Copy
 """What does not."""
 
 
