@@ -155,8 +155,9 @@ def choose(request: spec.Request | spec.PlainRequest | None, hybrid: Hybrid) -> 
         return True, "hybrid: asked for"
     if hybrid == "never":
         return False, "float: asked for, weights dequantized once"
-    if request is None:
+    if request is None or not isinstance(request, spec.Request):
         return False, "float: no compiled hybrid kernel, weights dequantized once"
-    if isinstance(request, spec.DepthwiseConv2D):
-        return False, "float: a depthwise product is bound by loads, not by arithmetic"
-    return True, "hybrid: int8 products cost less than float ones"
+    from octolite.kernels import select
+
+    pays, reason = select.hybrid_pays(request)
+    return pays, f"{'hybrid' if pays else 'float'}: {reason}"
