@@ -31,7 +31,7 @@ from octolite.errors import (
     did_you_mean,
 )
 from octolite.ir import numerics
-from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, TensorType
+from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, Shape, TensorType
 from octolite.kernels import spec
 
 if TYPE_CHECKING:
@@ -40,15 +40,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An input or output: written ``name``, ``name?`` (optional) or ``name*`` (any number)."""
+    """An input or output, written ``name`` with a mark that says what it may be.
+
+    ``name?`` is optional, ``name*`` stands for any number, ``name!`` is a variable: state that the
+    operator changes.
+    """
 
     name: str
     optional: bool = False
     variadic: bool = False
+    variable: bool = False
 
     @classmethod
     def parse(cls, text: str) -> tuple[Parameter, ...]:
-        return tuple(cls(w.rstrip("?*"), w.endswith("?"), w.endswith("*")) for w in text.split())
+        return tuple(
+            cls(w.rstrip("?*!"), w.endswith("?"), w.endswith("*"), w.endswith("!"))
+            for w in text.split()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,7 @@ class Operator:
     outputs: ClassVar[str] = "output"
     quant: ClassVar[QuantRule] = QuantRule()
     stateful: ClassVar[bool] = False
+    """The results depend on more than the inputs, or a run changes more than the results."""
     view: ClassVar[bool] = False
     """The result is the first input's elements, unchanged, in another shape."""
     shape_only: ClassVar[bool] = False
@@ -162,6 +171,10 @@ class Operator:
         first = inputs[0] if inputs else None
         return 1 if first is None else self.dtype_versions.get(first.dtype, 1)
 
+    def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
+        """The shape of each variable among the inputs, by name, as the other inputs ask for it."""
+        return {}
+
     def settle(self: Self, outputs: Sequence[Operand]) -> Self:
         """The operator as it reads from a file that gives its results the types of ``outputs``.
 
@@ -213,7 +226,7 @@ class Operator:
         if not self.quant.hybrid or not inputs or inputs[0] is None:
             return False
         weights = [(inputs[self.input_index(n)], axis) for n, axis in self.quant.weights.items()]
-        return inputs[0].dtype.is_float and any(_is_symmetric(w, axis) for w, axis in weights)
+        return inputs[0].dtype.is_float and any(is_symmetric(w, axis) for w, axis in weights)
 
     def passes_codes(self) -> bool:
         """Whether the reference may work on integer codes as they are."""
@@ -300,7 +313,8 @@ def operator_class(name: str) -> type[Operator]:
         raise UnsupportedError(f"operator {name} is not supported. {hint}") from None
 
 
-def _is_symmetric(weight: Operand | None, axis: int | None) -> bool:
+def is_symmetric(weight: Operand | None, axis: int | None) -> bool:
+    """Whether ``weight`` holds codes around 0 with one scale, or one for each slice on ``axis``."""
     if weight is None or weight.quant is None or weight.dtype not in (INT8, INT4):
         return False
     quant = weight.quant

@@ -25,6 +25,7 @@ class Tensor:
     weight_axis: int | None = None
     hybrid: bool = False
     quant: Quant | None = None
+    variable: bool = False
 
     def array(self, rng: np.random.Generator) -> Array:
         return np.asarray(self.draw(rng, self.shape)).astype(self.dtype.numpy)
@@ -81,6 +82,11 @@ def codes(
     return Tensor(shape, dtype, lambda rng, s: rng.integers(low, high, s), quant=quant)
 
 
+def variable(*shape: int) -> Tensor:
+    """A float32 variable: state, zeros before the first run."""
+    return Tensor(shape, types.FLOAT32, lambda rng, s: np.zeros(s), variable=True)
+
+
 @dataclass(frozen=True)
 class Case:
     """One example: inputs in order (``None``: absent) and the attributes that differ from default.
@@ -127,6 +133,8 @@ class Case:
 def _value(
     graph: Graph, name: str, tensor: Tensor, rng: np.random.Generator, feeds: dict[str, Array]
 ) -> Value:
+    if tensor.variable:
+        return Value(name, tensor.dtype, tensor.shape, is_variable=True)
     array = tensor.array(rng)
     if tensor.hybrid:
         q, quant = numerics.quantize_weights(array, tensor.weight_axis)

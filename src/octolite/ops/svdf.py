@@ -1,0 +1,88 @@
+"""SVDF: a layer over the last steps, its weights split into features and their course in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir import numerics
+from octolite.ir.types import Activation, Array, Operand, Shape, TensorType
+from octolite.ops.base import QuantRule, attr
+from octolite.ops.case import Case, case, f32, int8_weights, variable, weights
+from octolite.ops.cells import Recurrent, expect, expect_state, extent
+from octolite.ops.shapes import product, rank_of
+
+
+def _step(batch: int, rank: int, hybrid: bool = False, **attributes: Any) -> Case:
+    depth, units, memory = (40, 12, 10) if hybrid else (8, 6, 4)
+    filters = units * rank
+    if hybrid:
+        features = int8_weights(filters, depth, axis=None, scale=0.2)
+        time = int8_weights(filters, memory, axis=None, scale=0.2)
+    else:
+        features, time = weights(filters, depth), weights(filters, memory)
+    bias = weights(units) if attributes.pop("bias", True) else None
+    state = variable(batch, filters * memory)
+    return case(f32(batch, depth), features, time, bias, state, rank=rank, **attributes)
+
+
+class SVDF(Recurrent):
+    """One step: ``features · x`` joins what is remembered, ``time`` weighs the memory.
+
+    x [batch, depth], features [filters, depth], time [filters, memory], state [batch, filters ·
+    memory], oldest first. ``rank`` filters that lie side by side add up to one unit. Source:
+    Nakkiran et al., "Compressing Deep Neural Networks using a Rank-Constrained Topology".
+    """
+
+    name = "SVDF"
+    options = "SVDFOptions"
+    inputs = "input weights_feature weights_time bias? state!"
+    rank: int = attr(0)
+    activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
+    asymmetric_quantize_inputs: bool = attr(False)
+    quant = QuantRule(weights={"weights_feature": None, "weights_time": None}, hybrid=True)
+
+    def infer(self, *inputs: Operand) -> Sequence[TensorType]:
+        named = self.named(inputs)
+        x, time = named["input"], named["weights_time"]
+        batch, depth = rank_of(x, "input", 2) or (None, None)
+        filters, memory = extent(named["weights_feature"], 0), extent(time, 1)
+        expect(named["weights_feature"], "feature weights", filters, depth)
+        expect(time, "time weights", filters, memory)
+        if self.rank < 1 or (filters or 0) % self.rank:
+            raise ShapeError(f"SVDF: {filters} filters cannot be of rank {self.rank}")
+        units = None if filters is None else filters // self.rank
+        expect(named["bias"], "bias", units)
+        expect_state(named["state"], "the state", batch, product((filters, memory)))
+        return [TensorType(x.dtype, (batch, units))]
+
+    def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
+        elements = product((extent(inputs[1], 0), extent(inputs[2], 1)))
+        return {"state": (extent(inputs[0], 0), elements)}
+
+    def compute(self, named: Mapping[str, Any]) -> Array:
+        features, time, state = named["weights_feature"], named["weights_time"].real, named["state"]
+        x = named["input"]
+        memory = state.reshape(len(x), *time.shape)
+        memory = np.concatenate([memory[..., 1:], features(x)[..., None]], axis=-1)
+        state[...] = memory.reshape(state.shape)
+        filters = np.einsum("bfm,fm->bf", memory, time)
+        units = filters.reshape(len(x), len(time) // self.rank, self.rank).sum(axis=-1)
+        if named["bias"] is not None:
+            units = units + named["bias"]
+        return numerics.activate(units, self.activation)
+
+    def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
+        return self.graded(inputs, 2, 4)
+
+    cases = (
+        _step(1, 1),
+        _step(3, 2),
+        _step(3, 2, bias=False, activation=Activation.RELU),
+        _step(3, 1, True),
+        _step(3, 2, True, activation=Activation.RELU),
+        _step(3, 2, True, asymmetric_quantize_inputs=True),
+    )
