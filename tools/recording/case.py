@@ -88,6 +88,7 @@ class Case:
     folder: str = "graphs"
     flow: int = 1
     resource: bool = True
+    old_add: bool = False
     also: tuple[tuple[int, int], ...] = ()
     expectation: tuple[tuple[str, Any], ...] = ()
 
@@ -135,12 +136,14 @@ def loop(
     batch: int = 2,
     also: tuple[tuple[int, int], ...] = (),
     resource: bool = False,
+    old_add: bool = False,
     **inputs: Input,
 ) -> Callable[..., Any]:
     """Declare a graph of tests/data/recurrent, once per version of control flow.
 
     Its names are NAME_v1 and NAME_v2 for graphs frozen in a session, NAME_lowered and NAME for
-    functions. `resource` makes its variables resource variables, which TensorFlow 1 did not.
+    functions. `resource` makes its variables resource variables, which TensorFlow 1 did not;
+    `old_add` writes Add in place of AddV2.
     """
     suffixes = {"v1": {1: "_v1", 2: "_v2"}, "v2": {1: "_lowered", 2: ""}}[style]
 
@@ -153,7 +156,7 @@ def loop(
                 raise ValueError(f"two graphs are called {name}")
             CASES[name] = Case(
                 name, build, inputs, style, False, batch, note,
-                "recurrent", flow, resource, also, expectation,
+                "recurrent", flow, resource, old_add, also, expectation,
             )  # fmt: skip
         return build
 

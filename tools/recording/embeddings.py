@@ -60,20 +60,20 @@ def embedding_matrices(ids):
     return {"out": tf1.nn.embedding_lookup(made, ids)}
 
 
-@loop("embedding_lookup of three shards, mod", [], flows=ONCE, ids=integers(0, 102, None))
+@loop("embedding_lookup of three shards, mod", [LOOKUP], flows=ONCE, ids=integers(0, 102, None))
 def embedding_shards_mod(ids):
-    """DynamicPartition, one Gather per shard, DynamicStitch."""
+    """DynamicPartition, one Gather per shard, DynamicStitch: the shards joined are one table."""
     return {"out": tf1.nn.embedding_lookup(shards(3), ids, partition_strategy="mod")}
 
 
-@loop("embedding_lookup of three shards, div", [], flows=ONCE, ids=integers(0, 100, None, 7))
+@loop("embedding_lookup of three shards, div", [LOOKUP], flows=ONCE, ids=integers(0, 100, None, 7))
 def embedding_shards_div(ids):
     """Shards of 34, 33 and 33 rows, ids of rank 2."""
     parts = [table(34, 16, "p0"), table(33, 16, "p1", 1), table(33, 16, "p2", 2)]
     return {"out": tf1.nn.embedding_lookup(parts, ids, partition_strategy="div")}
 
 
-@loop("embedding_lookup of a partitioned variable", [], flows=ONCE, ids=integers(0, 99, None))
+@loop("embedding_lookup of a partitioned variable", [LOOKUP], flows=ONCE, ids=integers(0, 99, None))
 def embedding_partitioned(ids):
     made = tf1.get_variable(
         "table",
@@ -188,6 +188,7 @@ def text_lstm(ids):
 @loop(
     "embedding, bidirectional_dynamic_rnn of LSTMCell with sequence_length",
     [LOOKUP, LSTM, LSTM],
+    also=((3, 9),),
     flows=(1,),
     batch=4,
     ids=integers(0, 100, None, None),
@@ -217,9 +218,3 @@ def text_embedding_cell(ids):
             return cell(tf.gather(made, tf.squeeze(word, [1])), state)
 
     return {"out": dynamic(EmbeddingCell(), ids[:, :, tf.newaxis])[0]}
-
-
-@loop("bag of words", [LOOKUP], flows=ONCE, ids=WORDS)
-def text_bag_of_words(ids):
-    mean = tf.reduce_mean(tf1.nn.embedding_lookup(table(100, 32), ids), 1)
-    return {"logits": dense(tf.nn.relu(dense(mean, 32, name="hidden")), 4, name="logits_fc")}

@@ -76,6 +76,9 @@ def _freeze_session(case: Case) -> Frozen:
             graph_def = tf1.graph_util.convert_variables_to_constants(
                 session, tf_graph.as_graph_def(), nodes
             )
+    if case.old_add:
+        for node in graph_def.node:
+            node.op = "Add" if node.op == "AddV2" else node.op
     return Frozen(graph_def, list(case.inputs), outputs)
 
 

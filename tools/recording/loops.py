@@ -161,7 +161,7 @@ def loop_decoder(x):
     return {"words": tf.transpose(words.stack()), "h": h}
 
 
-@loop("two loops that have nothing to do with each other", "loop", x=VECTOR)
+@loop("two loops that have nothing to do with each other", "loop", flows=(1,), x=VECTOR)
 def loop_two(x):
     def halve(times):
         return tf.while_loop(

@@ -56,7 +56,7 @@ def rnn_dynamic_time_major(x):
 
 @loop("dynamic_rnn of BasicRNNCell", [RNN], flows=(1,), also=SIZES, x=OPEN)
 def rnn_final_state(x):
-    """Only the final state is used: TensorFlow freezes the loop with its unused output array."""
+    """Only the final state is used; freezing drops the array of outputs from the loop."""
     return {"state": dynamic(cells.BasicRNNCell(8), x)[1]}
 
 
@@ -127,6 +127,12 @@ def lstm_resource_variables(x):
     return {"out": dynamic(cells.BasicLSTMCell(8), x)[0]}
 
 
+@loop("dynamic_rnn of BasicLSTMCell, Add", [LSTM], flows=(1,), old_add=True, x=SMALL)
+def lstm_before_1_15(x):
+    """Graphs from before TensorFlow 1.15 have Add in place of AddV2."""
+    return {"out": dynamic(cells.BasicLSTMCell(8), x)[0]}
+
+
 # Initial states
 
 
@@ -172,6 +178,7 @@ def rnn_initial_input(x, state):
 @loop(
     "dynamic_rnn, initial state as input",
     "loop",
+    also=SIZES,
     flows=(1,),
     x=OPEN,
     c=normal(None, 8),
@@ -218,6 +225,7 @@ def lstm_lengths(x, lengths):
 @loop(
     "dynamic_rnn with sequence_length, cell state",
     "loop",
+    also=((3, 9),),
     flows=(1,),
     batch=5,
     x=OPEN,
@@ -292,7 +300,13 @@ def bidirectional_rnn_unknown_time(x):
     }
 
 
-@loop("bidirectional_dynamic_rnn of BasicRNNCell", [BOTH_RNN], flows=(1,), x=normal(None, None, 12))
+@loop(
+    "bidirectional_dynamic_rnn of BasicRNNCell",
+    [BOTH_RNN],
+    also=((5, 3),),
+    flows=(1,),
+    x=normal(None, None, 12),
+)
 def bidirectional_rnn_time_major(x):
     cell = cells.BasicRNNCell
     return {"out": both_ways(cell(8), cell(8), x, time_major=True)[0]}

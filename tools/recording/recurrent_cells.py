@@ -299,7 +299,7 @@ def block_fused_batch_major(x):
     return {"out": tf.transpose(h, [1, 0, 2]), "last": h[-1]}
 
 
-@loop("BlockLSTMV2", [LSTM], flows=(1,), x=OPEN)
+@loop("BlockLSTMV2", [LSTM], also=SIZES, flows=(1,), x=OPEN)
 def block_fused_v2(x):
     """Gates are in the order i, f, c, o; no forget_bias."""
     return {"out": block_lstm(x, 8, tf.raw_ops.BlockLSTMV2, cell_clip=0.0)[0]}
