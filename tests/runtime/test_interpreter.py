@@ -64,7 +64,9 @@ def by_reference(model: Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_agrees_with_the_references(int8: bool, threads: int) -> None:
     model = network(int8)
-    interpreter = octolite.Interpreter(model_content=write(model), num_threads=threads)
+    interpreter = octolite.Interpreter(
+        model_content=write(model), num_threads=threads, hybrid="always"
+    )
     for batch in (1, 3, 2):
         x = RNG.normal(size=(batch, 6, 6, 3)).astype(np.float32)
         details = interpreter.get_input_details()[0]
@@ -82,7 +84,7 @@ def test_threads_do_not_change_bits() -> None:
     x = RNG.normal(size=(5, 6, 6, 3)).astype(np.float32)
     results = []
     for threads in (1, 2, 4):
-        runner = octolite.Interpreter(model_content=content, num_threads=threads)
+        runner = octolite.Interpreter(model_content=content, num_threads=threads, hybrid="always")
         results.append(runner.get_signature_runner()(image=x)["scores"])
     assert all(np.array_equal(results[0], r) for r in results[1:])
 
@@ -252,7 +254,7 @@ def test_shapes_that_depend_on_data() -> None:
         "keep": np.array([3, 1], np.int32),
         "mask": np.array([True, False, True, True]),
     }
-    interpreter = octolite.Interpreter(model_content=write(model))
+    interpreter = octolite.Interpreter(model_content=write(model), hybrid="always")
     for details in interpreter.get_input_details():
         interpreter.resize_tensor_input(details["index"], feeds[details["name"]].shape)
     interpreter.allocate_tensors()

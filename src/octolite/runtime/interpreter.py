@@ -127,7 +127,7 @@ class Interpreter:
         shape: tuple[int, ...] = tuple(1 if d is None else d for d in value.shape or ())
         if id(value) in self._shapes:
             shape = self._shapes[id(value)]
-        elif self._context is not None:
+        elif self._context is not None and id(value) in self._context.plan.slots:
             shape = self._context.plan.slots[id(value)].extents or shape
         quant = value.quant
         scales = np.zeros(0, np.float32) if quant is None else quant.scale
@@ -190,9 +190,11 @@ class Interpreter:
 
     def _present(self, index: int) -> Array:
         value = self._value(index)
+        if value.data is not None:
+            return value.data  # what runs may be a dequantized or a packed copy
         context = self._ready("reading a tensor")
         graph = self._model.main
-        lasting = value.is_constant or value.is_variable or graph.is_output(value)
+        lasting = value.is_variable or graph.is_output(value)
         if not (lasting or id(value) in self._shapes):
             raise UsageError(
                 f"tensor {index} ({value.name!r}) is an intermediate result, whose memory is "
