@@ -22,7 +22,7 @@ from octolite.kernels.jit import Unit
 from octolite.kernels.launch import Launch, Operand, Place
 from octolite.kernels.record import Record
 from octolite.kernels.simd import I8, I64, PTR, Builder, Type, Value, vec
-from octolite.kernels.spec import Copy
+from octolite.kernels.spec import COPIED, Copy
 from octolite.kernels.views import Move
 
 ARGS = Record(
@@ -41,9 +41,6 @@ ARGS = Record(
     x_step=I64,
     out_step=I64,
 )
-
-SIZES = (1, 2, 4, 8)
-"""Bytes of the elements that can be copied."""
 
 # Bytes that make a tile worth its dispatch.
 _TILE = 65536
@@ -264,8 +261,8 @@ class CopyLayer:
     """A :class:`~octolite.kernels.spec.Copy` ready to be launched."""
 
     def __init__(self, request: Copy, isa: Isa) -> None:
-        if request.size not in SIZES:
-            raise KernelError(f"no kernel copies elements of {request.size} bytes, but of {SIZES}")
+        if request.size not in COPIED:
+            raise KernelError(f"no kernel copies elements of {request.size} bytes, but of {COPIED}")
         self.request = request
         self.label = f"copy {isa.name}"
         self._library = jit.load(unit(request.size), isa)

@@ -128,6 +128,9 @@ class Copy:
     size: int
 
 
+COPIED = (1, 2, 4, 8)
+"""Bytes of the elements that :class:`Copy` takes."""
+
 ACTIVATIONS = tuple(a for a in Activation if a is not Activation.SIGN_BIT)
 """Fused activations that kernels apply."""
 

@@ -55,6 +55,16 @@ class View:
         steps = View.of(extents).strides
         return self._with(axis, [(d, s * stride) for d, s in zip(extents, steps, strict=True)])
 
+    def repeated(self, axis: int, times: int) -> View:
+        """A new axis along which everything is seen again and again."""
+        return self._with(axis, [(times, 0), (self.shape[axis], self.strides[axis])])
+
+    def broadcast(self, shape: Sequence[int]) -> View:
+        """Seen in a shape to which this one broadcasts: again and again along axes of extent 1."""
+        added = len(shape) - len(self.shape)
+        strides = (0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True))
+        return replace(self, shape=tuple(shape), strides=(0,) * added + tuple(strides))
+
     def _with(self, axis: int, axes: Sequence[tuple[int, int]], offset: int | None = None) -> View:
         """Other axes in place of one."""
         shape, strides = list(self.shape), list(self.strides)

@@ -159,8 +159,11 @@ class Operator:
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
         return None
 
-    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
-        """Arguments of the kernel's ``launch``, beside or in place of the first input's shape."""
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        """Arguments of the kernel's ``launch``, beside or in place of the first input's shape.
+
+        ``None``: they depend on the data of an input that is not known yet.
+        """
         return {}
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
@@ -232,6 +235,13 @@ class Operator:
         """Whether the reference may work on integer codes as they are."""
         return self.quant.same_scale
 
+    def takes_arrays_as_they_are(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> bool:
+        """Whether nothing needs to be dequantized: no scales, or one for all that codes keep."""
+        quants = [v.quant for v in (*inputs, *outputs) if v is not None and v.quant is not None]
+        return not quants or (self.passes_codes() and all(q == quants[0] for q in quants))
+
     def run(
         self,
         arrays: Sequence[Array | None],
@@ -264,8 +274,7 @@ class Operator:
     ) -> tuple[Array, ...]:
         if self.is_hybrid(inputs):
             return _as_tuple(self.hybrid(inputs, *arrays))
-        quants = [v.quant for v in (*inputs, *outputs) if v is not None and v.quant is not None]
-        if not quants or (self.passes_codes() and all(q == quants[0] for q in quants)):
+        if self.takes_arrays_as_they_are(inputs, outputs):
             return _as_tuple(self.reference(*arrays))
         reals = [
             numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a

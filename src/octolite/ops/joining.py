@@ -27,8 +27,11 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.kernels import spec
+from octolite.kernels.views import Move, View
+from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, ints
+from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import (
     axis_of,
     constant_int,
@@ -42,7 +45,7 @@ from octolite.ops.shapes import (
 )
 
 
-class Concatenation(Operator):
+class Concatenation(Movement):
     """The tensors one behind the other along one axis, then the activation."""
 
     name = "CONCATENATION"
@@ -72,6 +75,20 @@ class Concatenation(Operator):
     def reference(self, *parts: Array) -> Array:
         return numerics.activate(np.concatenate(parts, axis=self.axis), self.activation)
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Copy | None:
+        return super().kernel(inputs) if self.activation is Activation.NONE else None
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        whole = View.of(results[0])
+        axis, start, moves = axis_of(self.axis, len(results[0])), 0, []
+        for i, part in enumerate(map(view_of, inputs)):
+            extent = part.shape[axis]
+            moves.append(Move(part, whole.part(axis, start, extent), read=f"input{i}"))
+            start += extent
+        return moves
+
     cases = (
         case(f32(2, 3), f32(4, 3)),
         case(f32(2, 3), f32(2, 1), f32(2, 2), axis=-1),
@@ -100,7 +117,7 @@ def _sum(extents: Sequence[Dim]) -> Dim:
     return total
 
 
-class Split(Operator):
+class Split(Movement):
     """``num_splits`` parts of equal extent along one axis."""
 
     name = "SPLIT"
@@ -109,6 +126,7 @@ class Split(Operator):
     outputs = "parts*"
     num_splits: int = attr(0)
     quant = QuantRule(same_scale=True)
+    moved = 1
 
     def infer(self, axis: Operand, x: Operand) -> Sequence[TensorType]:
         along = constant_int(axis)
@@ -131,6 +149,11 @@ class Split(Operator):
     def reference(self, axis: Array, x: Array) -> tuple[Array, ...]:
         return tuple(np.split(x, self.num_splits, axis_of(integer(axis), x.ndim)))
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        return _split_moves(inputs, 1, constant_int(inputs[0]), results)
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[1]
         return 1 if x is None else {INT16: 4, INT32: 3, INT8: 2}.get(x.dtype, 1)
@@ -144,7 +167,7 @@ class Split(Operator):
     )
 
 
-class SplitV(Operator):
+class SplitV(Movement):
     """Parts of the extents ``size_splits`` along one axis; one may be -1, for what is left."""
 
     name = "SPLIT_V"
@@ -181,12 +204,32 @@ class SplitV(Operator):
         parts = _parts("input", x.shape[along], integers(size_splits))
         return tuple(np.split(x, np.cumsum(np.array(parts, np.int64))[:-1], along))
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        return _split_moves(inputs, 0, constant_int(inputs[2]), results)
+
     cases = (
         case(f32(2, 6), const([1, 2, 3]), const(1), num_splits=3),
         case(f32(2, 6), const([4, -1]), const(-1), num_splits=2),
         case(f32(6), const([0, 6]), const(0), num_splits=2),
         case(ints(5, 2, dtype=INT64), const([2, 3]), const(0), num_splits=2),
     )
+
+
+def _split_moves(
+    inputs: Sequence[Operand | None], index: int, axis: int | None, results: Sequence[Extents]
+) -> list[Move] | None:
+    """Parts of one input, one behind the other along ``axis``."""
+    if axis is None:
+        return None
+    source = view_of(inputs[index])
+    along, start, moves = axis_of(axis, len(source.shape)), 0, []
+    for i, shape in enumerate(results):
+        part = source.part(along, start, shape[along])
+        moves.append(Move(part, View.of(shape), f"input{index}", f"output{i}"))
+        start += shape[along]
+    return moves
 
 
 def _parts(name: str, dim: Dim, sizes: Sequence[int]) -> list[Dim]:
@@ -200,7 +243,7 @@ def _parts(name: str, dim: Dim, sizes: Sequence[int]) -> list[Dim]:
     return [rest if s == -1 else s for s in sizes]
 
 
-class Pack(Operator):
+class Pack(Movement):
     """Tensors of one shape, stacked along a new axis."""
 
     name = "PACK"
@@ -223,6 +266,16 @@ class Pack(Operator):
     def reference(self, *values: Array) -> Array:
         return np.stack(values, axis=self.axis)
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        whole = View.of(results[0])
+        axis = axis_of(self.axis, len(results[0]))
+        return [
+            Move(view_of(value), whole.at(axis, i), read=f"input{i}")
+            for i, value in enumerate(inputs)
+        ]
+
     cases = (
         case(f32(2, 3), f32(2, 3), values_count=2),
         case(f32(2, 3), f32(2, 3), f32(2, 3), values_count=3, axis=-1),
@@ -233,7 +286,7 @@ class Pack(Operator):
     )
 
 
-class Unpack(Operator):
+class Unpack(Movement):
     """The slices of a tensor along one axis, which goes."""
 
     name = "UNPACK"
@@ -261,6 +314,16 @@ class Unpack(Operator):
         if len(slices) != self.num:
             raise ShapeError(f"{x.shape} has not {self.num} slices along axis {self.axis}")
         return slices
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        source = view_of(inputs[0])
+        axis = axis_of(self.axis, len(source.shape))
+        return [
+            Move(source.at(axis, i), View.of(shape), write=f"output{i}")
+            for i, shape in enumerate(results)
+        ]
 
     cases = (
         case(f32(2, 3, 4), num=2),

@@ -20,8 +20,10 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels.views import Move, View
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
+from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import constant_ints, integers, length, rank_of, same_dtype, sized, unknown
 
 
@@ -32,7 +34,7 @@ class MirrorMode(IntEnum):
     SYMMETRIC = 1
 
 
-class Bordered(Operator, abstract=True):
+class Bordered(Movement, abstract=True):
     """``paddings[i]`` elements before and after along axis i; paddings [rank, 2]."""
 
     quant = QuantRule(same_scale=True)
@@ -62,10 +64,50 @@ class Bordered(Operator, abstract=True):
             )
         ]
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        borders = constant_ints(inputs[1])
+        if borders is None:
+            return None
+        before = borders[::2]
+        source, inside = view_of(inputs[0]), View.of(results[0])
+        for axis, (start, extent) in enumerate(zip(before, source.shape, strict=True)):
+            inside = inside.part(axis, start, extent)
+        moves = [Move(source, inside)]
+        # Along axis i, of what is inside along earlier axes and whole along later ones.
+        for axis in reversed(range(len(before))):
+            room = View.of(results[0])
+            for i in range(axis):
+                room = room.part(i, before[i], source.shape[i])
+            moves += self.border(inputs, room, axis, before[axis], source.shape[axis])
+        return moves
+
+    def border(
+        self,
+        inputs: Sequence[Operand | None],
+        room: View,
+        axis: int,
+        start: int,
+        extent: int,
+    ) -> list[Move]:
+        """How ``room``, filled from ``start`` to ``start + extent`` along an axis, is completed."""
+        raise NotImplementedError
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]
         wide = x is not None and x.shape is not None and len(x.shape) > 4
         return max(super().version(inputs, outputs), 4 if wide else 1)
+
+
+def _fill(room: View, axis: int, start: int, extent: int, value: str | Array) -> list[Move]:
+    """One value before and after."""
+    whole = room.shape[axis]
+    sides = (
+        room.part(axis, 0, start),
+        room.part(axis, start + extent, whole - start - extent),
+    )
+    return [Move(View.same(side.shape), side, read=value) for side in sides]
 
 
 def _borders(x: Array, paddings: Array) -> Array:
@@ -90,6 +132,18 @@ class Pad(Bordered):
     def reference(self, x: Array, paddings: Array) -> Array:
         borders = _borders(x, paddings)
         return np.pad(x, borders) if x.ndim else x
+
+    def border(
+        self,
+        inputs: Sequence[Operand | None],
+        room: View,
+        axis: int,
+        start: int,
+        extent: int,
+    ) -> list[Move]:
+        x = inputs[0]
+        assert x is not None
+        return _fill(room, axis, start, extent, np.zeros((), x.dtype.numpy))
 
     cases = (
         case(f32(2, 3), const([[1, 2], [0, 1]])),
@@ -124,6 +178,16 @@ class PadV2(Bordered):
         borders = _borders(x, paddings)
         return np.pad(x, borders, constant_values=value.reshape(())) if x.ndim else x
 
+    def border(
+        self,
+        inputs: Sequence[Operand | None],
+        room: View,
+        axis: int,
+        start: int,
+        extent: int,
+    ) -> list[Move]:
+        return _fill(room, axis, start, extent, "input2")
+
     cases = (
         case(f32(2, 3), const([[1, 2], [0, 1]]), const(-2.5)),
         case(f32(2, 3), const([[1, 2], [0, 1]]), const([7.0])),
@@ -154,6 +218,24 @@ class MirrorPad(Bordered):
             return np.pad(x, borders, mode="reflect")
         return np.pad(x, borders, mode="symmetric")
 
+    def border(
+        self,
+        inputs: Sequence[Operand | None],
+        room: View,
+        axis: int,
+        start: int,
+        extent: int,
+    ) -> list[Move]:
+        end, skip = start + extent, 1 if self.mode is MirrorMode.REFLECT else 0
+        after = room.shape[axis] - end
+        if max(start, after) > extent - skip:
+            raise ShapeError(f"an extent of {extent} cannot be mirrored by [{start}, {after}]")
+        sides = (
+            (room.part(axis, start + skip + start - 1, start, -1), room.part(axis, 0, start)),
+            (room.part(axis, end - 1 - skip, after, -1), room.part(axis, end, after)),
+        )
+        return [Move(source, target, read="output0") for source, target in sides]
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return Operator.version(self, inputs, outputs)
 
@@ -165,7 +247,7 @@ class MirrorPad(Bordered):
     )
 
 
-class Tile(Operator):
+class Tile(Movement):
     """``multiples[i]`` copies side by side along axis i."""
 
     name = "TILE"
@@ -199,6 +281,17 @@ class Tile(Operator):
             raise ShapeError(f"multiples {counts} do not fit a tensor of shape {x.shape}")
         sized([d * c for d, c in zip(x.shape, counts, strict=True)])
         return np.tile(x, counts)
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        source, target = view_of(inputs[0]), View.of(results[0])
+        for axis in reversed(range(len(source.shape))):
+            extent = source.shape[axis]
+            copies = results[0][axis] // extent if extent else 0
+            target = target.split(axis, copies, extent)
+            source = source.repeated(axis, copies)
+        return [Move(source, target)]
 
     cases = (
         case(f32(2, 3), const([2, 1])),

@@ -11,6 +11,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir.types import (
     BOOL,
+    FLOAT32,
     INT8,
     INT16,
     INT32,
@@ -22,6 +23,7 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
@@ -44,6 +46,8 @@ class Reduction(Operator, abstract=True):
     inputs = "input axis"
     keep_dims: bool = attr(False)
     function: ClassVar[np.ufunc]
+    compiled: ClassVar[str | None] = None
+    """The kind of compiled reduction that does the same for floats."""
 
     def infer(self, x: Operand, axis: Operand) -> Sequence[TensorType]:
         listed = constant_ints(axis)
@@ -68,6 +72,18 @@ class Reduction(Operator, abstract=True):
         options: Any = {"keepdims": self.keep_dims, "initial": self.initial(x.dtype)}
         return np.asarray(self.function.reduce(x, axis=axes, dtype=x.dtype, **options))
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Reduce | None:
+        x = inputs[0]
+        if x is None or x.dtype is not FLOAT32 or self.compiled is None:
+            return None
+        return spec.Reduce(self.compiled, self.keep_dims)
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        x, listed = inputs[0], constant_ints(inputs[1])
+        if x is None or x.shape is None or listed is None:
+            return None
+        return {"axes": axes_of(listed, len(x.shape))}
+
     def initial(self, dtype: np.dtype[Any]) -> Any:
         """What an empty reduction gives."""
         return self.function.identity
@@ -77,6 +93,7 @@ class Sum(Reduction):
     """The sum."""
 
     name = "SUM"
+    compiled = "sum"
     function = np.add
     dtype_versions = {INT8: 2}
     cases = (
@@ -99,6 +116,7 @@ class Mean(Reduction):
     """The mean; that of integers is cut off towards zero."""
 
     name = "MEAN"
+    compiled = "mean"
     dtype_versions = {INT16: 3, INT8: 2}
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
@@ -143,6 +161,7 @@ class ReduceMax(Extremum):
     """The largest element."""
 
     name = "REDUCE_MAX"
+    compiled = "max"
     function = np.maximum
     largest = True
     cases = (
@@ -158,6 +177,7 @@ class ReduceMin(Extremum):
     """The smallest element."""
 
     name = "REDUCE_MIN"
+    compiled = "min"
     function = np.minimum
     largest = False
     cases = (
@@ -171,6 +191,7 @@ class ReduceProd(Reduction):
     """The product."""
 
     name = "REDUCE_PROD"
+    compiled = "prod"
     function = np.multiply
     dtype_versions = {INT8: 2, INT16: 2}
     cases = (

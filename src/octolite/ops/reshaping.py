@@ -27,8 +27,10 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
+from octolite.kernels.views import Move, View
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
+from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import (
     axes_of,
     axis_of,
@@ -45,7 +47,7 @@ from octolite.ops.shapes import (
 )
 
 
-class Reshape(Operator):
+class Reshape(Movement):
     """The same elements in another shape; one extent may be -1, for what is left.
 
     The shape is an input or, in its absence, an attribute.
@@ -99,7 +101,7 @@ def _resolve(name: str, shape: Shape | None, target: Sequence[int]) -> Shape:
     return tuple(size // rest if d == -1 else d for d in wanted)
 
 
-class Transpose(Operator):
+class Transpose(Movement):
     """The axes in another order: axis i of the result is axis ``perm[i]`` of the input."""
 
     name = "TRANSPOSE"
@@ -120,6 +122,15 @@ class Transpose(Operator):
 
     def reference(self, x: Array, perm: Array) -> Array:
         return np.ascontiguousarray(x.transpose(_permutation(integers(perm), x.ndim)))
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        order = constant_ints(inputs[1])
+        if order is None:
+            return None
+        axes = _permutation(order, len(results[0]))
+        return [Move(view_of(inputs[0]).transposed(axes), View.of(results[0]))]
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]
@@ -147,7 +158,7 @@ def _permutation(order: Sequence[int], rank: int) -> list[int]:
     return axes
 
 
-class ExpandDims(Operator):
+class ExpandDims(Movement):
     """A new axis of extent 1, at ``axis`` of the result."""
 
     name = "EXPAND_DIMS"
@@ -177,7 +188,7 @@ class ExpandDims(Operator):
     )
 
 
-class Squeeze(Operator):
+class Squeeze(Movement):
     """Without the listed axes, which have extent 1; without all such axes if none is listed."""
 
     name = "SQUEEZE"
@@ -259,7 +270,7 @@ class Rank(Operator):
     cases = (case(f32(2, 3, 4)), case(f32()))
 
 
-class BroadcastTo(Operator):
+class BroadcastTo(Movement):
     """The input repeated along axes of extent 1 until it has the shape."""
 
     name = "BROADCAST_TO"
@@ -279,6 +290,11 @@ class BroadcastTo(Operator):
         target = sized(integers(shape))
         _check_broadcast("input", x.shape, target)
         return np.broadcast_to(x, target).copy()
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        return [Move(view_of(inputs[0]).broadcast(results[0]), View.of(results[0]))]
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]

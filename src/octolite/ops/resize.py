@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import Case, case, codes, const, f32
 from octolite.ops.shapes import constant_ints, rank_of
@@ -25,6 +26,7 @@ class Resize(Operator, abstract=True):
     inputs = "input size"
     align_corners: bool = attr(False)
     half_pixel_centers: bool = attr(False)
+    compiled: ClassVar[str]
     quant = QuantRule(same_scale=True)
 
     def infer(self, x: Operand, size: Operand) -> Sequence[TensorType]:
@@ -44,6 +46,24 @@ class Resize(Operator, abstract=True):
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return max(super().version(inputs, outputs), 3 if self._is_recent() else 1)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Resize | None:
+        x = inputs[0]
+        return spec.Resize(self.compiled) if x is not None and x.dtype is FLOAT32 else None
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        x, target = inputs[0], constant_ints(inputs[1])
+        if x is None or x.shape is None or None in x.shape or target is None:
+            return None
+        height, width = x.shape[1] or 0, x.shape[2] or 0
+        return {
+            "rows": self._real_places(height, target[0]),
+            "columns": self._real_places(width, target[1]),
+        }
+
+    def _real_places(self, old: int, new: int) -> tuple[Array, Array, Array]:
+        """For each new pixel the old ones below and above, and the weight of the latter."""
+        raise NotImplementedError
 
     def _is_recent(self) -> bool:
         """Whether the attributes came with version 3."""
@@ -75,6 +95,7 @@ class ResizeBilinear(Resize):
     """Between the four nearest pixels, by distance."""
 
     name = "RESIZE_BILINEAR"
+    compiled = "bilinear"
     options = "ResizeBilinearOptions"
     dtype_versions = {INT8: 2, INT16: 4}
     cases = resize_cases()
@@ -124,6 +145,7 @@ class ResizeNearestNeighbor(Resize):
     """The nearest pixel."""
 
     name = "RESIZE_NEAREST_NEIGHBOR"
+    compiled = "nearest"
     options = "ResizeNearestNeighborOptions"
     dtype_versions = {INT8: 2, INT16: 4}
     cases = resize_cases()
@@ -132,6 +154,10 @@ class ResizeNearestNeighbor(Resize):
         rows = self._nearest(x.shape[1], int(size[0]))
         columns = self._nearest(x.shape[2], int(size[1]))
         return x[:, rows[:, None], columns]
+
+    def _real_places(self, old: int, new: int) -> tuple[Array, Array, Array]:
+        nearest = self._nearest(old, new)
+        return nearest, nearest, np.zeros(new, np.float32)
 
     def _nearest(self, old: int, new: int) -> Array:
         place = np.arange(new, dtype=np.float32)

@@ -25,8 +25,10 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
+from octolite.kernels.views import Move, View
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
+from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import (
     axes_of,
     axis_of,
@@ -38,7 +40,7 @@ from octolite.ops.shapes import (
 )
 
 
-class Slice(Operator):
+class Slice(Movement):
     """``size`` elements from ``begin`` on, along every axis; -1: all that follow."""
 
     name = "SLICE"
@@ -79,6 +81,17 @@ class Slice(Operator):
         extents = [_slice_extent(*e) or 0 for e in zip(x.shape, begins, sizes, strict=True)]
         return x[tuple(slice(b, b + n) for b, n in zip(begins, extents, strict=True))]
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        begins = constant_ints(inputs[1])
+        if begins is None:
+            return None
+        source = view_of(inputs[0])
+        for axis, (start, extent) in enumerate(zip(begins, results[0], strict=True)):
+            source = source.part(axis, start, extent)
+        return [Move(source, View.of(results[0]))]
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return max(super().version(inputs, outputs), 5 if _rank(inputs[0]) > 4 else 1)
 
@@ -116,7 +129,7 @@ class Entry:
     shrink: bool = False
 
 
-class StridedSlice(Operator):
+class StridedSlice(Movement):
     """Python's ``x[begin:end:stride, …]``.
 
     Bit i of a mask concerns entry i: ``begin_mask`` and ``end_mask`` leave that bound open,
@@ -176,6 +189,27 @@ class StridedSlice(Operator):
                 else:
                     index.append(self._slice(entry.index, dim, first, last, stride))
         return np.asarray(x[tuple(index)])
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        bounds = [constant_ints(v) for v in inputs[1:]]
+        if None in bounds:
+            return None
+        begin, end, strides = (b or [] for b in bounds)
+        source = view_of(inputs[0])
+        for entry in reversed(list(self._entries(len(begin), len(source.shape)))):
+            if entry.axis is None or entry.index is None:
+                continue
+            dim, first, stride = source.shape[entry.axis], begin[entry.index], strides[entry.index]
+            if entry.shrink:
+                position = self._position(entry.index, dim, first, stride)
+                source = source.at(entry.axis, position % dim)
+            else:
+                taken = self._slice(entry.index, dim, first, end[entry.index], stride)
+                chosen = range(*taken.indices(dim))
+                source = source.part(entry.axis, chosen.start, len(chosen), chosen.step)
+        return [Move(source, View.of(source.shape))]
 
     def _entries(self, count: int, rank: int) -> Iterator[Entry]:
         """What each axis of the result is, and each axis that goes."""
@@ -356,7 +390,7 @@ class DynamicUpdateSlice(Operator):
     )
 
 
-class ReverseV2(Operator):
+class ReverseV2(Movement):
     """The elements in opposite order along the listed axes."""
 
     name = "REVERSE_V2"
@@ -373,6 +407,18 @@ class ReverseV2(Operator):
 
     def reference(self, x: Array, axis: Array) -> Array:
         return np.flip(x, axes_of(integers(axis), x.ndim))
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        listed = constant_ints(inputs[1])
+        if listed is None:
+            return None
+        source = view_of(inputs[0])
+        for axis in axes_of(listed, len(source.shape)):
+            extent = source.shape[axis]
+            source = source.part(axis, extent - 1, extent, -1)
+        return [Move(source, View.of(results[0]))]
 
     cases = (
         case(f32(2, 3, 4), const([1])),

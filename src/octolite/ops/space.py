@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir.types import INT8, INT16, Array, Dim, Operand, Quant, Shape, TensorType
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.kernels.views import Move, View
+from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, ints
+from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import constant_ints, product, rank_of
 
 
-class BlockMove(Operator, abstract=True):
+class BlockMove(Movement, abstract=True):
     """x [n, spatial axes, channels] with an int32 block extent for each spatial axis.
 
     The third input has two numbers, before and after, for each spatial axis.
@@ -57,6 +59,34 @@ class BlockMove(Operator, abstract=True):
         return 2 if x is not None and x.dtype is INT8 else 1
 
 
+def _depth_views(wide: View, deep: View, block: int) -> tuple[View, View]:
+    """Both sides of a :class:`DepthMove` as [n, h, w, rows of a block, its columns, channels]."""
+    _, height, width, _ = deep.shape
+    split = wide.split(2, width, block).split(1, height, block)
+    return split.transposed((0, 1, 3, 2, 4, 5)), deep.split(3, block, block, wide.shape[3])
+
+
+def _block_views(
+    images: View, whole: View, sizes: Sequence[int], before: Sequence[int]
+) -> Iterator[tuple[View, View]]:
+    """For each place within blocks of ``sizes``: the image made of it, and what of ``whole`` it is.
+
+    ``before``: how far the blocks start outside of ``whole``. What lies outside is left out.
+    """
+    stacked = images.split(0, *sizes, whole.shape[0])
+    for place in np.ndindex(*sizes):
+        image, seen = stacked, whole
+        for index in place:
+            image = image.at(0, index)
+        for axis, (size, index, start) in enumerate(zip(sizes, place, before, strict=True), 1):
+            first = max(0, -(-(start - index) // size))
+            end = -(-(start - index + whole.shape[axis]) // size)
+            extent = max(0, min(end, image.shape[axis]) - first)
+            image = image.part(axis, first, extent)
+            seen = seen.part(axis, first * size + index - start, extent, size)
+        yield image, seen
+
+
 class SpaceToBatchND(BlockMove):
     """Pads the spatial axes, then makes an image of each place within the blocks."""
 
@@ -91,6 +121,19 @@ class SpaceToBatchND(BlockMove):
         blocks = padded.reshape(n, *split, *rest)
         order = (*range(2, 2 * m + 1, 2), 0, *range(1, 2 * m, 2), *range(2 * m + 1, blocks.ndim))
         return blocks.transpose(order).reshape(n * int(np.prod(sizes)), *counts, *rest)
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        sizes, pairs = constant_ints(inputs[1]), constant_ints(inputs[2])
+        if sizes is None or pairs is None:
+            return None
+        x, images = inputs[0], View.of(results[0])
+        assert x is not None
+        zero = np.zeros((), x.dtype.numpy)
+        moves = [Move(View.same(results[0]), images, read=zero)] if any(pairs) else []
+        views = _block_views(images, view_of(x), sizes, pairs[::2])
+        return [*moves, *(Move(seen, image) for image, seen in views)]
 
     cases = (
         case(f32(2, 4, 6, 3), const([2, 3]), const([[0, 0], [0, 0]])),
@@ -138,6 +181,15 @@ class BatchToSpaceND(BlockMove):
         ]
         return whole[(slice(None), *kept)]
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        sizes, pairs = constant_ints(inputs[1]), constant_ints(inputs[2])
+        if sizes is None or pairs is None:
+            return None
+        views = _block_views(view_of(inputs[0]), View.of(results[0]), sizes, pairs[::2])
+        return [Move(image, seen) for image, seen in views]
+
     cases = (
         case(f32(6, 2, 3, 2), const([2, 3]), const([[0, 0], [0, 0]])),
         case(f32(4, 3, 4, 2), const([2, 2]), const([[1, 0], [2, 1]])),
@@ -145,7 +197,7 @@ class BatchToSpaceND(BlockMove):
     )
 
 
-class DepthMove(Operator, abstract=True):
+class DepthMove(Movement, abstract=True):
     """Blocks of ``block_size`` × ``block_size`` pixels against channels; x is [n, h, w, c]."""
 
     inputs = "input"
@@ -184,6 +236,12 @@ class SpaceToDepth(DepthMove):
         blocks = x.reshape(n, h // b, b, w // b, b, c).transpose(0, 1, 3, 2, 4, 5)
         return blocks.reshape(n, h // b, w // b, b * b * c)
 
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        wide, deep = _depth_views(view_of(inputs[0]), View.of(results[0]), self.block_size)
+        return [Move(wide, deep)]
+
     cases = (
         case(f32(2, 4, 6, 3), block_size=2),
         case(ints(1, 3, 6, 2), block_size=3),
@@ -206,6 +264,12 @@ class DepthToSpace(DepthMove):
         (n, h, w, c), b = x.shape, self.block_size
         blocks = x.reshape(n, h, w, b, b, c // (b * b)).transpose(0, 1, 3, 2, 4, 5)
         return blocks.reshape(n, h * b, w * b, c // (b * b))
+
+    def moves(
+        self, inputs: Sequence[Operand | None], results: Sequence[Extents]
+    ) -> list[Move] | None:
+        wide, deep = _depth_views(View.of(results[0]), view_of(inputs[0]), self.block_size)
+        return [Move(deep, wide)]
 
     cases = (
         case(f32(2, 2, 3, 12), block_size=2),

@@ -84,10 +84,11 @@ class Context:
                 owners.clear()
 
         for step in self.plan.steps:
+            if not self._moves(step):
+                continue
             if step.launch is None:
-                if self._moves(step):
-                    flush()
-                    schedule.append(step)
+                flush()
+                schedule.append(step)
                 continue
             steps = self._steps(step.unit, step.launch)
             native.extend(steps)
@@ -109,7 +110,7 @@ class Context:
             scratch = self.arena[self.plan.scratch_offset :]
         return launch.steps(
             [self._contiguous(v, unit).ctypes.data for v in unit.read_inputs],
-            self.arrays[id(unit.node.output)].ctypes.data,
+            [self.arrays[id(v)].ctypes.data for v in unit.node.outputs],
             scratch.ctypes.data,
         )
 
@@ -130,7 +131,9 @@ class Context:
             start = time.perf_counter_ns()
             self._run_step(item)
             if timings is not None:
-                _note(timings, item.unit, "NumPy", 0, time.perf_counter_ns() - start)
+                kernel = item.unit.kernel
+                label = "NumPy" if kernel is None else kernel.label
+                _note(timings, item.unit, label, 0, time.perf_counter_ns() - start)
 
     def _run_native(self, item: NativeRun, timings: dict[int, Timing] | None) -> None:
         if timings is None:
@@ -152,10 +155,11 @@ class Context:
         """A step that Python takes: the reference, or a kernel whose shapes are known only now."""
         unit = step.unit
         operands = [self._operand(v) for v in unit.node.inputs]
-        results = [self.plan.slots[id(v)] for v in unit.node.outputs]
-        if unit.kernel is not None:
-            self._run_late(unit, operands)
+        launch = launch_of(unit, operands, self.threads)
+        if launch is not None:
+            self._run_late(unit, operands, launch)
             return
+        results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
         outcome = naming(unit.node, unit.op.run, arrays, operands, results)
         for value, array in zip(unit.node.outputs, outcome, strict=True):
@@ -188,14 +192,13 @@ class Context:
                 f"{unit.node} reads {value.name!r}, which has no value yet"
             ) from None
 
-    def _run_late(self, unit: Unit, operands: list[Slot | None]) -> None:
-        """Launch a kernel on shapes that were not known when the plan was made."""
-        for value, slot in zip(unit.node.inputs, operands, strict=True):
-            if value is not None and slot is not None:
-                self.plan.slots[id(value)].shape = slot.shape
-        launch = launch_of(self.plan, unit, self.threads)
-        if id(unit.node.output) not in self.plan.offsets:
-            self.arrays[id(unit.node.output)] = np.empty(launch.output_shape, np.float32)
+    def _run_late(self, unit: Unit, operands: list[Slot | None], launch: Launch) -> None:
+        """Run a kernel on shapes that were not known when the plan was made."""
+        types = naming(unit.node, unit.op.infer, *operands)
+        for value, found in zip(unit.node.outputs, types, strict=True):
+            if id(value) not in self.plan.offsets:
+                extents = [d or 0 for d in found.shape or ()]
+                self.arrays[id(value)] = np.empty(extents, value.dtype.numpy)
         scratch = allocate(launch.scratch_bytes)
         steps = self._steps(unit, launch, scratch)
         self.executor.run(self.executor.prepare(steps))

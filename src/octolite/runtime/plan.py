@@ -7,9 +7,9 @@ those whose size depends on data are made while the model runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Graph, Value
@@ -113,22 +113,23 @@ def _fold(plan: Plan, unit: Unit) -> bool:
 
 
 def _place(plan: Plan, unit: Unit, threads: int) -> Step:
-    source = _operands(plan, unit)[0] if unit.node.inputs else None
-    result = plan.slots[id(unit.node.output)]
-    if unit.kernel is None or source is None or source.extents is None or result.extents is None:
+    results = [plan.slots[id(v)] for v in unit.node.outputs]
+    if any(r.extents is None for r in results):
         return Step(unit)
-    return Step(unit, launch_of(plan, unit, threads))
+    return Step(unit, launch_of(unit, _operands(plan, unit), threads))
 
 
-def launch_of(plan: Plan, unit: Unit, threads: int) -> Launch:
-    """The kernel's launch for the shapes that ``plan`` holds now."""
-    operands = _operands(plan, unit)
-    assert unit.kernel is not None
-    assert operands[0] is not None
-    extents = operands[0].extents
-    assert extents is not None
-    given: dict[str, Any] = {"input_shape": extents, "threads": threads}
-    given |= unit.op.geometry(operands)
+def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Launch | None:
+    """The kernel's launch for these operands; ``None`` without a kernel, or while the operands do
+    not tell all that it takes."""
+    if unit.kernel is None or not operands or operands[0] is None:
+        return None
+    if any(v is not None and v.extents is None for v in operands):
+        return None
+    geometry = naming(unit.node, unit.op.geometry, operands)
+    if geometry is None:
+        return None
+    given = {"input_shape": operands[0].extents, "threads": threads} | geometry
     return unit.kernel.launch(**given)
 
 

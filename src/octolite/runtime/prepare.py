@@ -109,6 +109,8 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
     request = op.kernel(operands)
+    if isinstance(request, spec.Copy) and not op.takes_arrays_as_they_are(operands, node.outputs):
+        request = None
     if request is None:
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     from octolite.kernels import select
