@@ -11,6 +11,7 @@ VECTOR = normal(None, 8)
 SEQUENCE = normal(None, 6, 8)
 SCALAR = fixed(np.array(5, np.int32))
 SIZES = ((1, 4), (3, 9))
+AGAIN = ((1, 1), (2, 1), (3, 1), (4, 1))  # so that every branch is taken
 
 
 @loop("counting loop", "loop", n=SCALAR)
@@ -189,34 +190,34 @@ def loop_backwards(x):
 # Conditionals
 
 
-@loop("tf.cond", ["IF"], x=VECTOR, flag=booleans())
+@loop("tf.cond", ["IF"], also=AGAIN, x=VECTOR, flag=booleans())
 def cond_simple(x, flag):
     return {"out": tf.cond(flag, lambda: x * 2.0, lambda: tf.nn.relu(x - 1.0))}
 
 
-@loop("tf.cond with several results", ["IF"], x=VECTOR)
+@loop("tf.cond with several results", ["IF"], also=AGAIN, x=VECTOR)
 def cond_on_data(x):
     """The condition is computed; weights in one branch, the other passes its input on."""
     weights = variable("weights", array(8, 8))
     low, high = tf.cond(
-        tf.reduce_sum(x) > 0.0,
+        tf.reduce_sum(x) > -2.0,
         lambda: (tf.matmul(x, weights), tf.reduce_max(x, 1)),
         lambda: (x, tf.reduce_min(x, 1)),
     )
     return {"low": low, "high": high}
 
 
-@loop("nested tf.cond", ["IF", "IF"], x=VECTOR, k=SCALAR)
+@loop("nested tf.cond", ["IF", "IF"], also=AGAIN, x=VECTOR, k=integers(0, 12))
 def cond_nested(x, k):
     def deeper():
-        return tf.cond(k > 7, lambda: x + 1.0, lambda: x * 3.0)
+        return tf.cond(k > 6, lambda: x + 1.0, lambda: x * 3.0)
 
     return {"out": tf.cond(k > 3, deeper, lambda: -x)}
 
 
-@loop("tf.switch_case", ["IF", "IF"], flows=(2,), x=VECTOR, k=fixed(np.array(2, np.int32)))
+@loop("tf.switch_case", ["IF", "IF"], flows=(2,), also=AGAIN, x=VECTOR, k=integers(-1, 4))
 def cond_switch_case(x, k):
-    """One of three branches by number."""
+    """One of three branches by number; the last one for numbers out of range."""
     return {"out": tf.switch_case(k, [lambda: x, lambda: x * 2.0, lambda: tf.tanh(x)])}
 
 
@@ -234,7 +235,7 @@ def cond_in_loop(x):
     return {"n": n, "out": y}
 
 
-@loop("loop in a tf.cond", "loop", x=VECTOR, flag=booleans())
+@loop("loop in a tf.cond", "loop", also=AGAIN, x=VECTOR, flag=booleans())
 def loop_in_cond(x, flag):
     def several():
         return tf.while_loop(

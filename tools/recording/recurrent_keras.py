@@ -90,7 +90,7 @@ def keras2_simple_rnn_state():
 # LSTM
 
 
-@keras_loop("LSTM (Keras 3)", [LSTM], flows=(1, 2), also=SIZES, x=OPEN)
+@keras_loop("LSTM (Keras 3)", [LSTM], also=SIZES, x=OPEN)
 def keras3_lstm():
     return function(model(keras3, keras3.layers.LSTM(8, return_sequences=True), None, 12), "y")
 
