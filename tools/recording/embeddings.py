@@ -46,7 +46,7 @@ def embedding_resource(ids):
 
 
 @loop("embedding_lookup, Gather", [LOOKUP], flows=ONCE, ids=WORDS)
-def embedding_gather_v1(ids):
+def embedding_gather_old(ids):
     """The node that TensorFlow wrote before 1.5."""
     return {"out": tf.raw_ops.Gather(params=table(), indices=ids, validate_indices=True)}
 

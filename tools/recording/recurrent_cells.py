@@ -300,7 +300,7 @@ def block_fused_batch_major(x):
 
 
 @loop("BlockLSTMV2", [LSTM], also=SIZES, flows=(1,), x=OPEN)
-def block_fused_v2(x):
+def block_fused_second(x):
     """Gates are in the order i, f, c, o; no forget_bias."""
     return {"out": block_lstm(x, 8, tf.raw_ops.BlockLSTMV2, cell_clip=0.0)[0]}
 
