@@ -46,8 +46,6 @@ class Reduction(Operator, abstract=True):
     inputs = "input axis"
     keep_dims: bool = attr(False)
     function: ClassVar[np.ufunc]
-    compiled: ClassVar[str | None] = None
-    """The kind of compiled reduction that does the same for floats."""
 
     def infer(self, x: Operand, axis: Operand) -> Sequence[TensorType]:
         listed = constant_ints(axis)
@@ -72,9 +70,20 @@ class Reduction(Operator, abstract=True):
         options: Any = {"keepdims": self.keep_dims, "initial": self.initial(x.dtype)}
         return np.asarray(self.function.reduce(x, axis=axes, dtype=x.dtype, **options))
 
+    def initial(self, dtype: np.dtype[Any]) -> Any:
+        """What an empty reduction gives."""
+        return self.function.identity
+
+
+class Numeric(Reduction, abstract=True):
+    """A reduction of numbers, compiled for floats."""
+
+    compiled: ClassVar[str]
+    """The kind of compiled reduction that does the same."""
+
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Reduce | None:
         x = inputs[0]
-        if x is None or x.dtype is not FLOAT32 or self.compiled is None:
+        if x is None or x.dtype is not FLOAT32:
             return None
         return spec.Reduce(self.compiled, self.keep_dims)
 
@@ -84,12 +93,8 @@ class Reduction(Operator, abstract=True):
             return None
         return {"axes": axes_of(listed, len(x.shape))}
 
-    def initial(self, dtype: np.dtype[Any]) -> Any:
-        """What an empty reduction gives."""
-        return self.function.identity
 
-
-class Sum(Reduction):
+class Sum(Numeric):
     """The sum."""
 
     name = "SUM"
@@ -112,7 +117,7 @@ class Sum(Reduction):
     )
 
 
-class Mean(Reduction):
+class Mean(Numeric):
     """The mean; that of integers is cut off towards zero."""
 
     name = "MEAN"
@@ -143,7 +148,7 @@ class Mean(Reduction):
     )
 
 
-class Extremum(Reduction, abstract=True):
+class Extremum(Numeric, abstract=True):
     """The largest or smallest element."""
 
     quant = QuantRule(same_scale=True)
@@ -187,7 +192,7 @@ class ReduceMin(Extremum):
     )
 
 
-class ReduceProd(Reduction):
+class ReduceProd(Numeric):
     """The product."""
 
     name = "REDUCE_PROD"
