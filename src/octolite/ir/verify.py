@@ -44,6 +44,8 @@ def values_have_a_source(graph: Graph) -> Iterator[str]:
         if value.producer is None and not value.is_constant and not value.is_variable:
             if id(value) not in inputs:
                 yield f"{value.name!r} is no input, no constant and no node's result"
+        elif value.is_variable and value.producer is not None:
+            yield f"{value.name!r} is a variable and the result of {value.producer}"
         elif value.is_constant and value.producer is not None:
             yield f"{value.name!r} is a constant and the result of {value.producer}"
 

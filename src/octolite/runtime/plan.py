@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from octolite.errors import RuntimeModelError
+from octolite.errors import RuntimeModelError, ShapeError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
+from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, align, assign
 from octolite.runtime.prepare import Prepared, Unit, naming
 
@@ -87,6 +88,7 @@ def make_plan(prepared: Prepared, shapes: Mapping[int, tuple[int, ...]], threads
         shape = data.shape if data is not None else shapes.get(id(value), value.shape)
         plan.slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
     for unit in prepared.units:
+        _size_states(plan, unit)
         if not _fold(plan, unit):
             plan.steps.append(_place(plan, unit, threads))
     _lay_out(plan)
@@ -97,11 +99,22 @@ def _operands(plan: Plan, unit: Unit) -> list[Slot | None]:
     return [None if v is None else plan.slots[id(v)] for v in unit.node.inputs]
 
 
+def _size_states(plan: Plan, unit: Unit) -> None:
+    """Give variables a row for each sequence, whatever batch the file was written for."""
+    operands = _operands(plan, unit)
+    for name, shape in unit.op.states(operands).items():
+        state = operands[unit.op.input_index(name)]
+        if state is not None and None not in shape and product(state.shape or ()) != product(shape):
+            state.shape = shape
+
+
 def _fold(plan: Plan, unit: Unit) -> bool:
     """Infer the results' shapes; evaluate the unit now if its results can be known."""
     operands = _operands(plan, unit)
     types = naming(unit.node, unit.op.infer, *operands)
     results = [plan.slots[id(v)] for v in unit.node.outputs]
+    if len(types) != len(results):
+        raise ShapeError(f"{unit.node} has {len(types)} results and the model names {len(results)}")
     for slot, found in zip(results, types, strict=True):
         slot.shape = found.shape
     outcome = naming(unit.node, unit.op.fold, operands, results)

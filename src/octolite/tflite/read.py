@@ -202,6 +202,7 @@ class _Reader:
         outputs = [_pick(values, i, where) for i in _indices(table.OutputsAsNumpy())]
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
         op.check_arity(len(inputs))
+        _check_variables(op, inputs, where)
         for value in outputs:
             if value.producer is not None:
                 raise InvalidGraphError(
@@ -252,6 +253,15 @@ class _Reader:
             entries(table.Outputs, table.OutputsLength()),
             graph,
         )
+
+
+def _check_variables(op: Operator, inputs: list[Value | None], where: str) -> None:
+    for parameter, value in zip(op.input_parameters(), inputs, strict=False):
+        if parameter.variable and not (value is not None and value.is_variable):
+            name = "which is absent" if value is None else f"and {value.name!r} is not one"
+            raise InvalidGraphError(
+                f"{where} should keep its {parameter.name} in a variable, {name}"
+            )
 
 
 def _attribute(attribute: Attribute, options: Any, where: str, graphs: list[Graph]) -> Any:
