@@ -35,6 +35,7 @@ EXACT = {
     "exp": np.exp,
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "leaky_relu": lambda x: np.where(x < 0, 0.3 * x, x),
+    "log": np.log,
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "neg": np.negative,
     "relu": lambda x: np.maximum(x, 0),
@@ -55,7 +56,7 @@ def test_names_agree() -> None:
 
 @pytest.mark.parametrize("function", spec.UNARY)
 def test_unary(row: isa.Isa, function: str, alone: Executor, random: np.random.Generator) -> None:
-    edges = [0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 88.6, -87, -100, 200, -200]
+    edges = [0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 88.6, -87, -100, 200, -200, 1, 1e-40]
     kernel = build_plain(spec.Unary(function, alpha=0.3), isa=row)
     assert isinstance(kernel, maps.UnaryLayer)
     for size in (1, row.lanes - 1, row.lanes, row.lanes + 1, 300, 40_000):
@@ -100,6 +101,8 @@ def test_binary(
     names = {"sub": "subtract", "mul": "multiply", "div": "divide"}
     if function == "squared_difference":
         expected = (x - y) * (x - y)
+    elif function == "prelu":
+        expected = np.where(x >= 0, x, x * y)
     else:
         expected = getattr(np, names.get(function, function))(x, y)
     np.testing.assert_array_equal(out, expected)
@@ -170,6 +173,40 @@ def test_softmax(row: isa.Isa, size: int, alone: Executor, random: np.random.Gen
     expected = powers / powers.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(out, expected, rtol=2e-6, atol=1e-37)
     assert np.isnan(out[1]).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 16, 17, 33, 1001])
+def test_log_softmax(row: isa.Isa, size: int, alone: Executor, random: np.random.Generator) -> None:
+    x = random.standard_normal((5, size), np.float32) * 10
+    x[0] = 1e30
+    x[1, 0] = np.nan
+    layer = build_plain(spec.Softmax(log=True), isa=row)
+    out = run(layer.launch(x.shape), [x], alone)
+    below = (x - x.max(axis=1, keepdims=True)).astype(np.float64)
+    expected = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+    assert np.isnan(out[1]).all()
+
+
+@pytest.mark.parametrize("activation", [Activation.NONE, Activation.RELU, Activation.TANH])
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 16, 17, 33, 1001])
+def test_normalization(
+    row: isa.Isa,
+    size: int,
+    activation: Activation,
+    alone: Executor,
+    random: np.random.Generator,
+) -> None:
+    x = random.standard_normal((5, size), np.float32)
+    x[0] = 0
+    x[1] = 1e-9
+    x[2, 0] = np.nan
+    layer = build_plain(spec.L2Normalization(activation), isa=row)
+    out = run(layer.launch(x.shape), [x], alone)
+    real = x.astype(np.float64)
+    norm = np.sqrt((real * real).sum(axis=1, keepdims=True))
+    expected = numerics.activate((real / np.maximum(norm, 1e-6)).astype(np.float32), activation)
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("threads", [2, 4])

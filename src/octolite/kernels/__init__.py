@@ -6,7 +6,7 @@
     select     from a request to a kernel: ``build``; whether int8 pays
     layers     fully connected, convolution, depthwise: constants packed once, steps per shape
     winograd   3×3 convolutions where the CPU multiplies int16 pairs
-    maps, pool, softmax, reduce, resize   operators without weights
+    maps, pool, softmax, normalize, reduce, resize   operators without weights
     views, copy   whatever moves elements, as copies between strided views
     dot, depthwise, prepare, walk   the code of the steps, and of the threads that run them
     isa        one row per instruction set: its vectors and its dot-product tiles

@@ -28,6 +28,7 @@ UNARY: dict[str, Callable[[Builder, Value, Value], Value]] = {
     "exp": lambda k, x, _: maths.exp(k, x),
     "hard_swish": lambda k, x, _: x * maths.clamp(k, x + 3.0, 0.0, 6.0) * (1 / 6),
     "leaky_relu": lambda k, x, alpha: k.select(x < 0.0, x * alpha, x),
+    "log": lambda k, x, _: maths.log(k, x),
     "logistic": lambda k, x, _: maths.logistic(k, x),
     "neg": lambda k, x, _: x * -1.0,
     "relu": lambda k, x, _: k.smax(x, 0.0),
@@ -46,6 +47,7 @@ BINARY: dict[str, Callable[[Builder, Value, Value], Value]] = {
     "maximum": maths.maximum,
     "minimum": maths.minimum,
     "mul": lambda k, a, b: a * b,
+    "prelu": lambda k, a, b: k.select(a >= 0.0, a, a * b),
     "squared_difference": lambda k, a, b: (a - b) * (a - b),
     "sub": lambda k, a, b: a - b,
 }

@@ -63,6 +63,33 @@ def logistic(k: Builder, x: Value) -> Value:
     return k.const(x.type, 1.0) / (exp(k, k.const(x.type, 0.0) - x) + 1.0)
 
 
+def log(k: Builder, x: Value) -> Value:
+    """Natural logarithm, within 2 units in the last place; -Inf at 0, NaN below it.
+
+    ``x = 2^n · m`` with m in [√½, √2), and ``ln m = 2 artanh s``, ``s = (m - 1) / (m + 1)``, whose
+    series ``2 (s + s³/3 + s⁵/5 + …)`` is cut off where its terms fall under 2^-29.
+    """
+    whole = like(x.type, I32)
+    least = 2.0**-126  # below it, numbers have fewer digits than a float holds
+    normal = k.select(x < least, x * 2.0**23, x)
+    # Seen from √½, the exponent of m is 0 throughout.
+    bits = normal.bits(whole) - 0x3F3504F3
+    n = bits >> 23
+    m = ((bits & 0x7FFFFF) + 0x3F3504F3).bits(x.type)
+    turns = n.to_float() - k.select(x < least, k.const(x.type, 23.0), 0.0)
+    s = (m - 1.0) / (m + 1.0)
+    square = s * s
+    series = k.const(x.type, 2 / 11)
+    for odd in (9, 7, 5, 3):
+        series = k.fma(series, square, 2 / odd)
+    high = 0.693359375  # few enough bits for turns · high to be exact
+    rest = k.fma(turns, math.log(2) - high, series * square * s)
+    result = k.fma(turns, high, s * 2.0 + rest)
+    result = k.select(x.compare("<", math.inf), result, x)  # Inf and NaN stay
+    result = k.select(x.equals(0.0), float("-inf"), result)
+    return k.select(x < 0.0, float("nan"), result)
+
+
 def clamp(k: Builder, x: Value, low: Scalar, high: Scalar) -> Value:
     """``min(max(x, low), high)``; NaN stays NaN."""
     return k.smin(k.smax(x, low), high)

@@ -13,6 +13,7 @@ from octolite.kernels import winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
+from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
 from octolite.kernels.pool import PoolLayer
 from octolite.kernels.reduce import ReduceLayer
@@ -24,6 +25,7 @@ from octolite.kernels.spec import (
     Copy,
     DepthwiseConv2D,
     FullyConnected,
+    L2Normalization,
     PlainRequest,
     Pool2D,
     Reduce,
@@ -38,7 +40,16 @@ from octolite.kernels.winograd import WinogradLayer
 Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer
 """What serves a request with weights."""
 
-Plain = PoolLayer | UnaryLayer | BinaryLayer | SoftmaxLayer | ReduceLayer | ResizeLayer | CopyLayer
+Plain = (
+    PoolLayer
+    | UnaryLayer
+    | BinaryLayer
+    | SoftmaxLayer
+    | NormalizeLayer
+    | ReduceLayer
+    | ResizeLayer
+    | CopyLayer
+)
 """What serves any other."""
 
 
@@ -57,6 +68,8 @@ def build_plain(request: PlainRequest, isa: isas.Isa | None = None) -> Plain:
             return BinaryLayer(request, row)
         case Softmax():
             return SoftmaxLayer(request, row)
+        case L2Normalization():
+            return NormalizeLayer(request, row)
         case Reduce():
             return ReduceLayer(request, row)
         case Resize():

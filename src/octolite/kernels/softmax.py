@@ -1,4 +1,4 @@
-"""Softmax over rows that lie side by side in memory."""
+"""Softmax and its logarithm over rows that lie side by side in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from octolite.kernels.spec import Softmax
 ARGS = Record(x=PTR, out=PTR, rows=I64, size=I64, chunk=I64, beta=F32)
 
 
-def unit() -> Unit:
+def unit(log: bool) -> Unit:
     """``softmax(args, tile)``: a chunk of rows."""
 
     def emit(module: Any, isa: Isa) -> None:
@@ -25,14 +25,14 @@ def unit() -> Unit:
         first = k.args[1] * args.chunk
         with k.loop(first, k.smin(first + args.chunk, args.rows)) as rows:
             start = rows.index * args.size * 4
-            _row(k, isa, args, args.x + start, args.out + start)
+            _row(k, isa, args, args.x + start, args.out + start, log)
         k.ret()
 
-    return Unit("softmax", ("softmax",), emit)
+    return Unit(f"softmax log={log}", ("softmax",), emit)
 
 
-def _row(k: Builder, isa: Isa, args: Any, x: Value, out: Value) -> None:
-    """Three passes: the largest; powers and their sum; the quotient."""
+def _row(k: Builder, isa: Isa, args: Any, x: Value, out: Value, log: bool) -> None:
+    """Three passes: the largest; powers and their sum; the quotient or its logarithm."""
     kind = vec(F32, isa.lanes)
     lowest = k.const(kind, float("-inf"))
     with k.loop(0, args.size, isa.lanes, carry=[lowest]) as loop:
@@ -44,15 +44,18 @@ def _row(k: Builder, isa: Isa, args: Any, x: Value, out: Value) -> None:
     with k.loop(0, args.size, isa.lanes, carry=[k.const(kind, 0.0)]) as loop:
         mask = k.first(args.size - loop.index, isa.lanes)
         here = k.load_first(kind, x + loop.index * 4, mask, float("-inf"))
-        power = maths.exp(k, (here - top) * args.beta)
-        k.store_first(power, out + loop.index * 4, mask)
+        below = (here - top) * args.beta
+        power = maths.exp(k, below)
+        k.store_first(below if log else power, out + loop.index * 4, mask)
         loop.carry = [loop.carry[0] + k.select(mask, power, 0.0)]
     total = k.fold(loop.carry[0], lambda a, b: a + b).splat(isa.lanes)
+    total = maths.log(k, total) if log else total
 
     with k.loop(0, args.size, isa.lanes) as last:
         mask = k.first(args.size - last.index, isa.lanes)
         at = out + last.index * 4
-        k.store_first(k.load_first(kind, at, mask) / total, at, mask)
+        kept = k.load_first(kind, at, mask)
+        k.store_first(kept - total if log else kept / total, at, mask)
 
 
 class SoftmaxLayer:
@@ -60,8 +63,8 @@ class SoftmaxLayer:
 
     def __init__(self, request: Softmax, isa: Isa) -> None:
         self.request = request
-        self.label = f"softmax {isa.name}"
-        self._fn = jit.load(unit(), isa)["softmax"]
+        self.label = f"{'log ' if request.log else ''}softmax {isa.name}"
+        self._fn = jit.load(unit(request.log), isa)["softmax"]
 
     def launch(self, input_shape: tuple[int, ...], threads: int = 1) -> Launch:
         """Lay the function out for ``input_shape``; its last axis sums to 1."""

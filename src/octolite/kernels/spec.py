@@ -96,9 +96,21 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor."""
+    """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor.
+
+    ``log``: the logarithm of that.
+    """
 
     beta: float = 1.0
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class L2Normalization:
+    """``act(x / max(‖x‖, floor))``, the norm taken over the last axis of a float32 tensor."""
+
+    activation: Activation = Activation.NONE
+    floor: float = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +147,15 @@ ACTIVATIONS = tuple(a for a in Activation if a is not Activation.SIGN_BIT)
 """Fused activations that kernels apply."""
 
 UNARY = (
-    "abs", "elu", "exp", "hard_swish", "leaky_relu", "logistic", "neg", "relu", "relu6",
+    "abs", "elu", "exp", "hard_swish", "leaky_relu", "log", "logistic", "neg", "relu", "relu6",
     "relu_0_to_1", "relu_n1_to_1", "rsqrt", "sqrt", "square", "tanh",
 )  # fmt: skip
-BINARY = ("add", "div", "maximum", "minimum", "mul", "squared_difference", "sub")
+BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_difference", "sub")
 
 Request = FullyConnected | Conv2D | DepthwiseConv2D
 """What comes with weights."""
 
-PlainRequest = Pool2D | Unary | Binary | Softmax | Reduce | Resize | Copy
+PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy
 """What does not."""
 
 

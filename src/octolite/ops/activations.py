@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import INT8, INT16, UINT8, Activation, Array, Operand, Quant, TensorType
+from octolite.ir.types import (
+    FLOAT32,
+    INT8,
+    INT16,
+    UINT8,
+    Activation,
+    Array,
+    Operand,
+    Quant,
+    TensorType,
+)
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import Case, case, codes, f32, given, weights
@@ -170,6 +181,15 @@ class Prelu(Operator):
 
     def reference(self, x: Array, alpha: Array) -> Array:
         return np.where(x >= 0, x, x * alpha)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | None:
+        floats = all(v is not None and v.dtype is FLOAT32 for v in inputs)
+        return spec.Binary("prelu") if floats else None
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        alpha = inputs[1]
+        assert alpha is not None
+        return {"second_shape": alpha.shape}
 
     cases = (
         case(f32(2, 3, 4, 5), weights(1, 1, 5)),

@@ -8,7 +8,8 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import INT8, Activation, Array, Operand, Quant, TensorType
+from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, Quant, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32, given
 from octolite.ops.shapes import like, rank_of
@@ -32,6 +33,12 @@ class L2Normalization(Operator):
     def reference(self, x: Array) -> Array:
         norm = np.sqrt(np.sum(x * x, axis=-1, keepdims=True))
         return numerics.activate(x / np.maximum(norm, np.float32(1e-6)), self.activation)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.L2Normalization | None:
+        x = inputs[0]
+        if x is None or x.dtype is not FLOAT32 or self.activation not in spec.ACTIVATIONS:
+            return None
+        return spec.L2Normalization(self.activation)
 
     cases = (
         case(f32(3, 10)),

@@ -68,6 +68,10 @@ class LogSoftmax(OverLastAxis):
         below = _below_maximum(x)
         return below - np.log(np.sum(np.exp(below), axis=-1, keepdims=True))
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Softmax | None:
+        x = inputs[0]
+        return spec.Softmax(log=True) if x is not None and x.dtype is FLOAT32 else None
+
     cases = (
         case(f32(3, 10, low=-5, high=5)),
         case(f32(2, 3, 2, 7)),
