@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 import octolite
-from benchmarks.models import Row
+from benchmarks.models import Network, Row
 from octolite.kernels import isa
 
 # A turn repeats the model for about this long, so that each finds the caches as it left them.
@@ -38,20 +38,20 @@ class Timing:
 class Result:
     """A row of the table: timings by contender, and our results' distance from LiteRT's."""
 
-    row: Row
+    row: Row | Network
     timings: dict[str, Timing]
     float_error: float
     hybrid_sqnr: float
 
     def speedup(self, contender: str) -> float:
-        """How many times faster than LiteRT's float model."""
+        """How many times as fast as LiteRT's float model."""
         return self.timings["LiteRT float"].median / self.timings[contender].median
 
 
 CONTENDERS = ("LiteRT float", "LiteRT hybrid", "Octolite float", "Octolite hybrid")
 
 
-def measure(row: Row, threads: int, runs: int) -> Result:
+def measure(row: Row | Network, threads: int, runs: int) -> Result:
     """Time ``row`` in ``runs`` rounds of turns."""
     float_file, hybrid_file = row.files()
     sample = row.sample()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+import octolite
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32
 from octolite.ops.base import Operator
 from octolite.ops.conv import Conv2D
 from octolite.ops.fully_connected import FullyConnected
 from octolite.quantize import quantize
-from octolite.tflite.write import write
+from octolite.tflite import read, write
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,29 @@ class Row:
         """An input with the range that a layer's output has: Gaussian, cut off below 0."""
         values = np.random.default_rng(1).standard_normal(self.input, np.float32)
         return np.maximum(values, 0)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen graph of images."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    title = name
+
+    def files(self) -> tuple[bytes, bytes]:
+        """The float file and the quantized one."""
+        return octolite.convert(self.path, quantize="none"), octolite.convert(self.path)
+
+    def sample(self) -> np.ndarray:
+        """One input, uniform in [-1, 1)."""
+        (source,) = read(octolite.convert(self.path)).main.inputs
+        shape = [d or 1 for d in source.shape or ()]
+        return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
 ROWS = (
