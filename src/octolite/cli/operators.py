@@ -31,20 +31,26 @@ def command(markdown: bool, as_json: bool) -> None:
         console.show(listing)
 
 
+def _compiled(operator: type[Operator]) -> bool:
+    """Whether any example of it asks for a kernel."""
+    nodes = (case.build(operator)[0].main.nodes[0] for case in operator.cases)
+    return any(isinstance(n.op, Operator) and n.op.kernel(n.inputs) is not None for n in nodes)
+
+
 def facts(operator: type[Operator]) -> dict[str, Any]:
     """One operator's row: what its class says of kernels and quantization."""
-    rule = operator.quant
+    rule, compiled = operator.quant, _compiled(operator)
     if not rule.weights:
         stored = "codes pass through" if rule.same_scale else ""
     else:
-        stored = "hybrid kernel" if operator.kernel is not Operator.kernel else "hybrid"
+        stored = "hybrid kernel" if compiled else "hybrid"
         stored = stored if rule.hybrid else "dequantized once"
         channels = any(axis is not None for axis in rule.weights.values())
         stored += ", a scale per channel" if channels else ", one scale"
     return {
         "operator": operator.name,
         "inputs": operator.inputs,
-        "compiled": "yes" if operator.kernel is not Operator.kernel else "",
+        "compiled": "yes" if compiled else "",
         "int8 weights": stored,
     }
 
