@@ -40,7 +40,7 @@ class Binary(Operator, abstract=True):
     def reference(self, a: Array, b: Array) -> Array:
         return np.asarray(self.function(a, b), a.dtype)
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | None:
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | spec.Unary | None:
         activation = getattr(self, "activation", Activation.NONE)
         floats = all(v is not None and v.dtype is FLOAT32 for v in inputs)
         if not floats or self.name.lower() not in spec.BINARY:
@@ -251,9 +251,21 @@ class Pow(Binary):
             raise RuntimeModelError(f"POW of integers to a negative power ({b.min()})")
         return super().reference(a, b)
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
+        """Squares are what models raise to: spectrograms, variances."""
+        a, b = inputs
+        if a is None or b is None or a.dtype is not FLOAT32 or b.data is None:
+            return None
+        return spec.Unary("square") if b.data.ndim < 2 and (b.data == 2).all() else None
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        return {}
+
     cases = (
         case(f32(2, 3, low=0.1, high=3), f32(2, 3, low=-2, high=2)),
         case(f32(2, 3, low=0.1, high=3), const(0.5)),
+        case(f32(2, 3, low=-3, high=3), const(2.0)),
+        case(f32(2, 3, low=-3, high=3), const([2.0])),
         case(given([-2.0, 0.0, -1.5]), given([3.0, 0.0, 2.0])),
         case(ints(2, 3, low=-4, high=5), ints(3, high=5)),
     )
