@@ -13,13 +13,17 @@ import pytest
 
 from octolite.errors import KernelError
 from octolite.kernels import (
+    copy,
     depthwise,
     dot,
     isa,
     jit,
     maps,
+    normalize,
     pool,
     prepare,
+    reduce,
+    resize,
     softmax,
     walk,
     winograd,
@@ -33,9 +37,17 @@ UNITS = [
     *(depthwise.unit(hybrid, False, 3, 2, 1) for hybrid in (False, True)),
     prepare.float_unit(),
     maps.unary_unit("tanh"),
+    maps.unary_unit("log"),
     maps.binary_unit("add", False),
     pool.unit("max", False),
-    softmax.unit(),
+    softmax.unit(False),
+    softmax.unit(True),
+    normalize.unit(False),
+    reduce.unit("mean", 3),
+    reduce.unit("max", 0),
+    resize.unit("bilinear"),
+    resize.unit("nearest"),
+    *(copy.unit(size) for size in (1, 2, 4, 8)),
     walk.unit(),
 ]
 
