@@ -220,7 +220,7 @@ class Graph:
         """Remove nodes that no output needs; returns how many."""
         needed: set[int] = set()
         stack = [v.producer for v in self.outputs if v.producer is not None]
-        stack += [n for n in self.nodes if n.op.stateful]
+        stack += [n for n in self.nodes if self._leaves_traces(n)]
         while stack:
             node = stack.pop()
             if id(node) in needed:
@@ -232,6 +232,18 @@ class Graph:
             node.inputs = ()
         self.nodes = [n for n in self.nodes if id(n) in needed]
         return len(dead)
+
+    def _leaves_traces(self, node: Node) -> bool:
+        """Whether a run of ``node`` may be seen elsewhere than in its results."""
+        if not node.op.stateful:
+            return False
+        variables = [v for v in node.inputs if v is not None and v.is_variable]
+        called = called_by(node)
+        if not variables and not called:
+            return True
+        return any(len(v.uses) > 1 or self.is_output(v) for v in variables) or any(
+            v.is_variable for graph in callees_first(called) for v in graph.values()
+        )
 
     def sort(self) -> None:
         """Put the nodes in a runnable order, keeping the present one where it is runnable.
@@ -325,6 +337,34 @@ class Model:
     @property
     def main(self) -> Graph:
         return self.graphs[0]
+
+
+def called_by(node: Node) -> list[Graph]:
+    """The graphs that ``node`` runs (control flow)."""
+    return [a for a in node.op.attributes().values() if isinstance(a, Graph)]
+
+
+def callees_first(graphs: Iterable[Graph]) -> list[Graph]:
+    """``graphs`` and all that they call, each once, behind those that it calls itself.
+
+    Raises :class:`InvalidGraphError` for a graph that calls itself, directly or not.
+    """
+    order: list[Graph] = []
+    state: dict[int, int] = {}  # 1: its callees are being placed, 2: placed
+    stack = [(graph, False) for graph in graphs][::-1]
+    while stack:
+        graph, done = stack.pop()
+        if done:
+            state[id(graph)] = 2
+            order.append(graph)
+        elif id(graph) not in state:
+            state[id(graph)] = 1
+            stack.append((graph, True))
+            for callee in (c for node in graph.nodes for c in called_by(node)):
+                if state.get(id(callee)) == 1:
+                    raise InvalidGraphError(f"graph {callee.name!r} calls itself without end")
+                stack.append((callee, False))
+    return order
 
 
 def operands(values: Iterable[Value | None]) -> list[Operand | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolite.ir import numerics, types
-from octolite.ir.graph import Graph, Model, Signature, Value
+from octolite.ir.graph import Graph, Model, Signature, Value, callees_first
 from octolite.ir.types import Array, DType, Quant, Shape, dtype_from_numpy
 
 
@@ -127,7 +127,7 @@ class Case:
             {f"out{i}": v for i, v in enumerate(graph.outputs)},
             graph,
         )
-        return Model([graph], [signature]), feeds
+        return Model(callees_first([graph])[::-1], [signature]), feeds
 
 
 def _value(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from octolite.errors import ConversionError
-from octolite.ir.graph import Graph, Model
+from octolite.ir.graph import Graph, Model, callees_first
 from octolite.passes import (
     activations,
     affine,
@@ -88,7 +88,8 @@ def optimize(
     Raises:
         ConversionError: the graph contradicts itself about a shape.
     """
-    return sum(_settle(graph, on_pass, explain) for graph in model.graphs)
+    # What a graph gives is known better once it has been rewritten: callers come after it.
+    return sum(_settle(graph, on_pass, explain) for graph in callees_first(model.graphs))
 
 
 def _settle(graph: Graph, on_pass: OnPass | None, explain: Explanation | None) -> int:

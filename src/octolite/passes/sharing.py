@@ -61,8 +61,8 @@ def _merge_nodes(graph: Graph) -> int:
     dead: set[int] = set()
     for node in graph.nodes:
         assert isinstance(node.op, Operator)
-        if node.op.stateful:
-            continue
+        if node.op.stateful or any(v is not None and v.is_variable for v in node.inputs):
+            continue  # it may give something else each time
         first = seen.setdefault((node.op, *map(id, node.inputs)), node)
         if first is node or any(graph.is_output(v) for v in node.outputs):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Value
 from octolite.ir.types import Array
+from octolite.ops.control import Call, ControlFlow
 from octolite.runtime.arena import allocate
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
@@ -40,10 +42,14 @@ class Timing:
 
 
 class Context:
-    """Memory for one plan, and the plan bound to it. Not to be run by two threads at once."""
+    """Memory for one plan, and the plan bound to it. Not to be run by two threads at once.
 
-    def __init__(self, plan: Plan, executor: Executor, threads: int) -> None:
+    ``call`` runs the graphs of control flow.
+    """
+
+    def __init__(self, plan: Plan, executor: Executor, threads: int, call: Call) -> None:
         self.plan = plan
+        self.call = call
         self.executor = executor
         self.threads = threads
         self.arena = allocate(plan.arena_bytes)
@@ -68,6 +74,27 @@ class Context:
         for value in self.plan.graph.values():
             if value.is_variable and id(value) in self.arrays:
                 self.arrays[id(value)].fill(0)
+
+    def take_variables(self, other: Context) -> None:
+        """Go on from the state of ``other``; a variable of another shape there starts anew."""
+        for value in self.plan.graph.values():
+            if value.is_variable and id(value) in self.arrays:
+                mine, theirs = self.arrays[id(value)], other.arrays[id(value)]
+                mine[...] = theirs if mine.shape == theirs.shape else 0
+
+    def feed(self, arrays: Sequence[Array]) -> None:
+        """Set the graph's inputs, in order; they have the shapes that were planned for."""
+        for value, array in zip(self.plan.graph.inputs, arrays, strict=True):
+            if id(value) in self.plan.offsets:
+                np.copyto(self.arrays[id(value)], array)
+            else:
+                self.arrays[id(value)] = array
+
+    def results(self) -> list[Array]:
+        """The graph's outputs, apart from the memory of its inputs."""
+        inputs = {id(v) for v in self.plan.graph.inputs}
+        arrays = [(v, self.arrays[id(v)]) for v in self.plan.graph.outputs]
+        return [a.copy() if id(v) in inputs else a for v, a in arrays]
 
     # -- binding --------------------------------------------------------------------------------
 
@@ -161,14 +188,20 @@ class Context:
             return
         results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
-        outcome = naming(unit.node, unit.op.run, arrays, operands, results)
+        if isinstance(unit.op, ControlFlow):
+            given = [a for a in arrays if a is not None]
+            outcome = tuple(naming(unit.node, unit.op.flow, self.call, given))
+        else:
+            outcome = naming(unit.node, unit.op.run, arrays, operands, results)
         for value, array in zip(unit.node.outputs, outcome, strict=True):
-            self._store(value, array)
+            self._store(value, array, borrowed=isinstance(unit.op, ControlFlow))
 
-    def _store(self, value: Value, array: Array) -> None:
+    def _store(self, value: Value, array: Array, borrowed: bool) -> None:
+        """Keep a result; what lies in memory that will be used again (``borrowed``) is copied."""
         home = self.arrays.get(id(value))
         if id(value) not in self.plan.offsets or home is None:
-            self.arrays[id(value)] = array
+            borrowed = borrowed or np.may_share_memory(array, self.arena)
+            self.arrays[id(value)] = array.copy() if borrowed else array
         elif home.shape != array.shape:
             raise RuntimeModelError(
                 f"{value.producer} made {value.name!r} of shape {array.shape}, planned as "

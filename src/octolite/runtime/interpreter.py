@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import RuntimeModelError, UsageError, did_you_mean
-from octolite.ir.graph import Signature, Value
+from octolite.ir.graph import Signature, Value, called_by
 from octolite.ir.types import Array
+from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
 from octolite.runtime.executor import Executor
 from octolite.runtime.plan import make_plan
@@ -59,6 +60,8 @@ class Interpreter:
         self._threads = num_threads or len(os.sched_getaffinity(0))
         self._prepared = prepare(graph, hybrid)
         self._executor = Executor(self._threads)
+        called = [callee for node in graph.nodes for callee in called_by(node)]
+        self._callees = Callees(called, hybrid, self._executor, self._threads)
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }
@@ -73,7 +76,8 @@ class Interpreter:
         """
         if self._context is None:
             plan = make_plan(self._prepared, self._shapes, self._threads)
-            self._context = Context(plan, self._executor, self._threads)
+            self._context = Context(plan, self._executor, self._threads, self._callees)
+            self._callees.reset_variables()
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
@@ -225,6 +229,7 @@ class Interpreter:
     def reset_all_variables(self) -> None:
         """Set the model's state to zero."""
         self._ready("reset_all_variables()").reset_variables()
+        self._callees.reset_variables()
 
     # -- signatures -------------------------------------------------------------------------------
 

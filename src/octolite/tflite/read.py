@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 
 from octolite.errors import FormatError, InvalidGraphError, UnsupportedError
-from octolite.ir.graph import Graph, Model, Node, Signature, Value
+from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
 from octolite.ir.types import (
     INT4,
     STRING,
@@ -38,7 +38,8 @@ def read(source: str | PathLike[str] | bytes) -> Model:
 
     Raises:
         FormatError: the bytes are no such file, or lead outside themselves.
-        InvalidGraphError: the graph breaks a rule, e.g. a node reads what nothing computes.
+        InvalidGraphError: a graph breaks a rule, e.g. a node reads what nothing computes, or a
+            graph calls itself.
         UnsupportedError: it uses operators that Octolite lacks; all are named.
     """
     content = source if isinstance(source, bytes) else _load(Path(source))
@@ -53,6 +54,7 @@ def read(source: str | PathLike[str] | bytes) -> Model:
         raise FormatError(f"the TFLite file is damaged: {error}") from error
     for graph in model.graphs:
         verify(graph)
+    callees_first(model.graphs)  # raises for recursion
     return model
 
 

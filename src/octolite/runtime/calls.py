@@ -1,0 +1,63 @@
+"""Graphs that control flow runs: prepared once, planned for each set of shapes that they meet."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from octolite.ir.graph import Graph, callees_first
+from octolite.ir.types import Array
+from octolite.runtime.context import Context
+from octolite.runtime.executor import Executor
+from octolite.runtime.plan import make_plan
+from octolite.runtime.prepare import Hybrid, prepare
+
+MOST_PLANS = 8
+"""Plans, with their memory, that are kept for one graph; shapes seen longest ago give way."""
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Callees:
+    """The graphs that a model's operators run.
+
+    A graph has one state, as an operator has: it lasts from call to call and from run to run.
+    """
+
+    def __init__(
+        self, graphs: Iterable[Graph], hybrid: Hybrid, executor: Executor, threads: int
+    ) -> None:
+        called = callees_first(graphs)
+        self._prepared = {id(graph): prepare(graph, hybrid) for graph in called}
+        self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
+        self._executor = executor
+        self._threads = threads
+
+    def __call__(self, graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs of ``graph`` for ``arrays``; they hold until it is called again."""
+        context = self._context(graph, tuple(a.shape for a in arrays))
+        context.feed(arrays)
+        context.run()
+        return context.results()
+
+    def reset_variables(self) -> None:
+        """Set all state to zero."""
+        for contexts in self._contexts.values():
+            for context in contexts.values():
+                context.reset_variables()
+
+    def _context(self, graph: Graph, shapes: Shapes) -> Context:
+        contexts = self._contexts.setdefault(id(graph), OrderedDict())
+        latest = next(reversed(contexts.values()), None)
+        context = contexts.get(shapes)
+        if context is None:
+            inputs = {id(v): s for v, s in zip(graph.inputs, shapes, strict=True)}
+            plan = make_plan(self._prepared[id(graph)], inputs, self._threads)
+            context = Context(plan, self._executor, self._threads, self)
+            contexts[shapes] = context
+            if len(contexts) > MOST_PLANS:
+                contexts.popitem(last=False)
+        contexts.move_to_end(shapes)
+        if latest is not None and latest is not context:
+            context.take_variables(latest)
+        return context
