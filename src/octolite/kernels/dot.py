@@ -126,25 +126,47 @@ def _accumulate(
 ) -> list[list[Value]]:
     """The sums [row][vector] over all taps. One row alone runs several chains side by side,
     as it waits for weights and not for the multiplier."""
-    height, vectors = len(starts), tile.vectors
+    height = len(starts)
     chains = 4 if height == 1 else 1
-    flat = [zero_sum(k, tile)] * (height * vectors * chains)
-    with k.loop(0, args.taps, carry=[weights, *flat]) as taps:
+    with k.loop(0, args.taps, carry=[weights, *no_sums(k, tile, height, chains)]) as taps:
         shift = k.load(I64, args.tap_at + taps.index * 8)
         rows = [start + shift for start in starts]
         b_at, *sums = taps.carry
-        whole = args.steps // chains * chains
-        if chains > 1:
-            b_at, *sums = run_steps(k, tile, rows, b_at, sums, k.const(I64, 0), whole, chains)
-            b_at, *sums = run_steps(k, tile, rows, b_at, sums, whole, args.steps)
-        else:
-            b_at, *sums = run_steps(k, tile, rows, b_at, sums, k.const(I64, 0), args.steps)
-        taps.carry = [b_at, *sums]
-    _, *sums = taps.carry
+        taps.carry = run_segment(k, tile, rows, b_at, sums, args.steps, chains)
+    return join_chains(tile, height, taps.carry[1:])
+
+
+def no_sums(k: Builder, tile: Tile, height: int, chains: int = 1) -> list[Value]:
+    """Zeros [chain, row, vector], flat, to begin with."""
+    return [zero_sum(k, tile)] * (height * tile.vectors * chains)
+
+
+def join_chains(tile: Tile, height: int, sums: list[Value]) -> list[list[Value]]:
+    """The sums [row][vector] of an even number of chains, or of one."""
+    vectors = tile.vectors
     while len(sums) > height * vectors:
         half = len(sums) // 2
         sums = [x + y for x, y in zip(sums[:half], sums[half:], strict=True)]
     return [sums[r * vectors : (r + 1) * vectors] for r in range(height)]
+
+
+def run_segment(
+    k: Builder,
+    tile: Tile,
+    rows: list[Value],
+    weights: Value,
+    sums: list[Value],
+    steps: Value,
+    chains: int,
+) -> list[Value]:
+    """All steps of a segment, in so many chains. Gives the address behind the weights, and the
+    sums."""
+    start = k.const(I64, 0)
+    if chains > 1:
+        whole = steps // chains * chains
+        weights, *sums = run_steps(k, tile, rows, weights, sums, start, whole, chains)
+        start = whole
+    return run_steps(k, tile, rows, weights, sums, start, steps)
 
 
 def zero_sum(k: Builder, tile: Tile) -> Value:
@@ -210,10 +232,16 @@ def rescale(
     """``scale_a · scale_w · (acc - zero · Σw) + bias`` for the channels ``at`` bytes into the
     tables, rounded where the formula's owner, :func:`octolite.ir.numerics.hybrid_output`,
     rounds."""
-    real = like(acc.type, F32)
+    return scaled(k, args, at, acc, scale, zero) + k.load(like(acc.type, F32), args.bias + at)
+
+
+def scaled(
+    k: Builder, args: SimpleNamespace, at: Value, acc: Value, scale: Value, zero: Value
+) -> Value:
+    """:func:`rescale` without the bias."""
     exact = acc - k.load(acc.type, args.total + at) * zero
-    factor = k.load(real, args.scale + at) * scale
-    return exact.to_float() * factor + k.load(real, args.bias + at)
+    factor = k.load(like(acc.type, F32), args.scale + at) * scale
+    return exact.to_float() * factor
 
 
 def _real_epilogue(

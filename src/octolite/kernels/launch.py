@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from octolite.ir.types import Array
@@ -74,6 +74,22 @@ class Launch:
     def add(self, label: str, fn: int, record: Record, tiles: int, **operands: Operand) -> None:
         if tiles > 0:
             self.stages.append(Stage(label, fn, record, tiles, operands))
+
+    def include(self, other: Launch, **bases: Place) -> None:
+        """Take over the stages of ``other``; ``bases`` are the places of its buffers here. Its
+        scratch becomes part of this one's."""
+        bases["scratch"] = self.reserve(other.scratch_bytes)
+
+        def move(value: Operand) -> Operand:
+            if not isinstance(value, Place):
+                return value
+            base = bases[value.base]
+            return Place(base.base, base.offset + value.offset)
+
+        for stage in other.stages:
+            operands = {name: move(value) for name, value in stage.operands.items()}
+            self.stages.append(replace(stage, operands=operands))
+        self.macs += other.macs
 
     def steps(
         self, input_ptr: int | Sequence[int], output_ptr: int | Sequence[int], scratch_ptr: int

@@ -90,6 +90,42 @@ def log(k: Builder, x: Value) -> Value:
     return k.select(x < 0.0, float("nan"), result)
 
 
+# (2^r - 1) / r for |r| <= 1/2, highest power first: r times it is 2^r - 1 within 2^-23 (Lawson's
+# iteration towards the least largest error of 2^r).
+_POWER = (
+    0.0013264727252460798,
+    0.009671512785780711,
+    0.05550733744471743,
+    0.2402224208311176,
+    0.6931469775976786,
+)
+
+
+def _fast_power(k: Builder, y: Value) -> tuple[Value, Value]:
+    """``2^y = s · (1 + p)``: s and p; for y in -126…126, relative error under 2^-22."""
+    shifted = y + (ROUNDER + 127)  # whose low bits are the exponent of s
+    r = y - (shifted - (ROUNDER + 127))
+    series = k.const(y.type, _POWER[0])
+    for coefficient in _POWER[1:]:
+        series = k.fma(series, r, coefficient)
+    return (shifted.bits(like(y.type, I32)) << 23).bits(y.type), series * r
+
+
+def fast_tanh(k: Builder, x: Value) -> Value:
+    """Hyperbolic tangent within 5e-7 of its value; NaN stays NaN."""
+    y = clamp(k, x, -10.0, 10.0) * (2 / math.log(2))
+    s, p = _fast_power(k, y)
+    t = k.fma(p, s, s - 1.0)
+    return t / (t + 2.0)
+
+
+def fast_logistic(k: Builder, x: Value) -> Value:
+    """``1 / (1 + e^-x)`` with an error under 5e-7; NaN stays NaN."""
+    y = clamp(k, x, -80.0, 80.0) * (-1 / math.log(2))
+    s, p = _fast_power(k, y)
+    return k.const(x.type, 1.0) / (k.fma(p, s, s) + 1.0)
+
+
 def clamp(k: Builder, x: Value, low: Scalar, high: Scalar) -> Value:
     """``min(max(x, low), high)``; NaN stays NaN."""
     return k.smin(k.smax(x, low), high)

@@ -89,7 +89,7 @@ def float_unit() -> Unit:
 # Ranges ------------------------------------------------------------------------------------
 
 
-def _range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, Value, Value]:
+def row_range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, Value, Value]:
     """Least and greatest of ``size`` floats and 0, and a sum that is NaN where any of them is."""
     kind = vec(F32, isa.lanes)
     unroll = 4
@@ -121,7 +121,7 @@ def _range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, Val
     return low, high, reduce(state[2 * unroll :], lambda a, b: a + b)
 
 
-def _parameters(
+def parameters(
     k: Builder, tile: Tile, asymmetric: bool, low: Value, high: Value, bad: Value
 ) -> SimpleNamespace:
     """Scale, its inverse and the zero point from a range, as ``numerics.quantize_rows`` has it.
@@ -149,7 +149,7 @@ def _parameters(
     )
 
 
-def _quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
+def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
     """A function from a vector of floats to a vector of stored codes."""
     inverse, zero, mask = (v.splat(lanes) for v in (p.inverse, p.zero, p.mask))
     element = I8 if tile.code.itemsize == 1 else I16
@@ -185,10 +185,10 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
         count = k.smin(last - start, isa.lanes)
         with k.loop(0, count) as rows:
             source = args.source + k.load(I64, args.source_at + (start + rows.index) * 8)
-            for slot, value in enumerate(_range(k, isa, source, args.depth)):
+            for slot, value in enumerate(row_range(k, isa, source, args.depth)):
                 k.store(value, ranges + (rows.index * 4 + slot * line))
         low, high, bad = (k.load(vec(F32, isa.lanes), ranges + slot * line) for slot in range(3))
-        p = _parameters(k, tile, asymmetric, low, high, bad)
+        p = parameters(k, tile, asymmetric, low, high, bad)
         mask = k.first(count, isa.lanes)
         k.store_first(p.scale, args.scale + start * 4, mask)
         k.store_first(p.stored_zero, args.zero + start * 4, mask)
@@ -202,13 +202,15 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
                 zero=k.load(I32, at + line),
                 mask=k.load(I32, at + 2 * line),
             )
-            quantize = _quantizer(k, tile, asymmetric, one, isa.lanes)
+            quantize = quantizer(k, tile, asymmetric, one, isa.lanes)
             source = args.source + k.load(I64, args.source_at + row * 8)
-            _map(k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize)
+            transform(
+                k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize
+            )
     k.ret()
 
 
-def _map(
+def transform(
     k: Builder, isa: Isa, source: Value, size: Value, out: Value, tile: Tile | None, change: Any
 ) -> None:
     """``out[i] = change(source[i])`` by vectors, writing up to a vector more than ``size``."""
@@ -234,7 +236,7 @@ def _emit_range(module: Any, isa: Isa) -> None:
     start = part * args.part
     size = k.smin(args.size - start, args.part)
     source = args.source + (image * args.size + start) * 4
-    for slot, value in enumerate(_range(k, isa, source, size)):
+    for slot, value in enumerate(row_range(k, isa, source, size)):
         k.store(value, args.partial + k.args[1] * 12 + 4 * slot)
     k.ret()
 
@@ -250,11 +252,11 @@ def _emit_image(module: Any, isa: Isa, tile: Tile | None, asymmetric: bool) -> N
         item, fill, change = 4, k.const(vec(F32, isa.lanes), 0.0), lambda x: x
     else:
         item = tile.code.itemsize
-        p = _parameters(k, tile, asymmetric, *_join_parts(k, args, image))
+        p = parameters(k, tile, asymmetric, *_join_parts(k, args, image))
         with k.when(chunk.equals(0)):
             k.store(p.scale, args.scale + image * 4)
             k.store(p.stored_zero, args.zero + image * 4)
-        change = _quantizer(k, tile, asymmetric, p, isa.lanes)
+        change = quantizer(k, tile, asymmetric, p, isa.lanes)
         fill = p.stored_zero.trunc(I8 if item == 1 else I16).splat(isa.lanes)
 
     source = args.source + (image * args.image_bytes)
@@ -265,7 +267,7 @@ def _emit_image(module: Any, isa: Isa, tile: Tile | None, asymmetric: bool) -> N
         size = k.select(inside, args.copy_row, k.const(I64, 0))
         before = k.select(inside, args.left, args.padded_row)
         _fill(k, isa, out, k.const(I64, 0), before, item, fill)
-        _map(k, isa, source + y * args.row_bytes, size, out + before * item, tile, change)
+        transform(k, isa, source + y * args.row_bytes, size, out + before * item, tile, change)
         _fill(k, isa, out, before + size, args.padded_row, item, fill)
     k.ret()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from octolite.kernels.maps import BinaryLayer, UnaryLayer
 from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
 from octolite.kernels.pool import PoolLayer
+from octolite.kernels.recurrent import Constant, RecurrentLayer
 from octolite.kernels.reduce import ReduceLayer
 from octolite.kernels.resize import ResizeLayer
 from octolite.kernels.softmax import SoftmaxLayer
@@ -28,6 +30,7 @@ from octolite.kernels.spec import (
     L2Normalization,
     PlainRequest,
     Pool2D,
+    Recurrent,
     Reduce,
     Request,
     Resize,
@@ -114,13 +117,35 @@ def build(
     return DepthwiseLayer(request, row, w, bias, weight_scale)
 
 
-def hybrid_pays(request: Request, isa: isas.Isa | None = None) -> tuple[bool, str]:
+def build_recurrent(
+    request: Recurrent, constants: Mapping[str, Constant], isa: isas.Isa | None = None
+) -> RecurrentLayer:
+    """Pack the constants of ``request``, by the names that it has for them, and have its code
+    compiled.
+
+    Raises :class:`KernelError` for constants that do not fit the request, or an activation without
+    a kernel.
+    """
+    dtype = np.dtype(np.int8 if request.hybrid else np.float32)
+    for name in (n for c in request.cells for n in c.matrices):
+        given = constants[name]
+        if given.data.dtype != dtype or (given.scale is None) == request.hybrid:
+            raise KernelError(f"{name}: {dtype} expected, with a scale if these are codes")
+    return RecurrentLayer(request, isa or isas.current(), constants)
+
+
+def hybrid_pays(request: Request | Recurrent, isa: isas.Isa | None = None) -> tuple[bool, str]:
     """Whether a layer with int8 weights is faster in int8 than with its weights made float.
 
     Quantizing a row costs a little for the row, for each of its elements and for each result; a
     layer with few products for each of these does not earn it back. Gives the reason, too.
     """
     row = isa or isas.current()
+    if isinstance(request, Recurrent):
+        # A step of the state is the part that waits for nothing else.
+        cell = max(request.cells, key=lambda c: c.units)
+        channels = cell.units * len(cell.gates)
+        return hybrid_pays(FullyConnected(cell.outputs, channels, hybrid=True), row)
     if isinstance(request, DepthwiseConv2D):
         return False, "a depthwise product is bound by loads, not by arithmetic"
     if isinstance(request, FullyConnected):

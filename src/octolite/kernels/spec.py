@@ -63,6 +63,81 @@ class DepthwiseConv2D:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Where a gate of a cell finds its constants: names of the operator's inputs.
+
+    ``weights`` [units, depth] meet the input, ``aux`` [units, aux depth] the auxiliary input,
+    ``recurrent`` [units, outputs] the outputs of the step before; ``bias`` and ``peephole``
+    [units], which meets the cell state.
+    """
+
+    weights: str
+    recurrent: str
+    bias: str
+    aux: str | None = None
+    peephole: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A recurrent cell: one gate is a plain cell, four (input, forget, cell, output) an LSTM.
+
+    A plain cell is ``h = act(z)``. With gates ``c = σ(f) c + σ(i) act(g)``, clipped to
+    ±``cell_clip`` where that is not 0, and ``h = σ(o) act(c)``; i is 1 - f where there are but
+    three. A projection [outputs, units] is applied to h, its bias added, the result clipped.
+
+    ``states``: names of the variables that hold h and c; ``source`` and ``aux``: of the inputs
+    that are read, [time, batch, depth] or [batch, time, depth].
+    """
+
+    gates: tuple[Gate, ...]
+    depth: int
+    units: int
+    outputs: int
+    states: tuple[str, ...]
+    activation: Activation
+    source: str = "input"
+    aux: str | None = None
+    projection: str | None = None
+    projection_bias: str | None = None
+    cell_clip: float = 0.0
+    output_clip: float = 0.0
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the inputs that are multiplied by rows, or by the cell state."""
+        gates = [n for g in self.gates for n in (g.weights, g.recurrent, g.aux, g.peephole)]
+        return tuple(n for n in (*gates, self.projection) if n is not None)
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the inputs that are added."""
+        return tuple(n for n in (*(g.bias for g in self.gates), self.projection_bias) if n)
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """A cell that steps through a sequence, or one and another that steps backward.
+
+    ``merged``: the results of both lie side by side in one tensor. ``hybrid``: all matrices are
+    int8 with one scale each, inputs and states quantized per row and step.
+    """
+
+    cells: tuple[Cell, ...]
+    time_major: bool = False
+    merged: bool = False
+    hybrid: bool = False
+    asymmetric: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the operator's inputs that are read at run time: sequences, then states."""
+        sequences = [name for c in self.cells for name in (c.source, c.aux) if name is not None]
+        states = [name for c in self.cells for name in c.states]
+        return tuple(dict.fromkeys(sequences + states))
+
+
+@dataclass(frozen=True, slots=True)
 class Pool2D:
     """NHWC pooling; x float32 [batch, h, w, channels]. What lies outside takes no part.
 
@@ -153,10 +228,12 @@ UNARY = (
 BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_difference", "sub")
 
 Request = FullyConnected | Conv2D | DepthwiseConv2D
-"""What comes with weights."""
+"""What comes with weights, a bias and nothing else."""
 
 PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy
 """What does not."""
+
+AnyRequest = Request | Recurrent | PlainRequest
 
 
 def per_pixel(request: Conv2D) -> bool:

@@ -155,7 +155,7 @@ class Operator:
         """The results for int8 weights and float activations."""
         raise UnsupportedError(f"{self.name} has no hybrid form")
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | spec.PlainRequest | None:
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.AnyRequest | None:
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
         return None
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, Array, Dim, Operand, Shape
+from octolite.ir.types import FLOAT32, INT8, Array, Dim, DType, Operand, Shape
+from octolite.kernels import spec
 from octolite.ops.base import Operator, is_symmetric, weight_quant
 from octolite.ops.shapes import product
 
@@ -70,6 +71,36 @@ class Recurrent(Operator, abstract=True):
             if given[n] is not None
         }
         return self.compute(given | weights)
+
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        """The cells as compiled kernels know them, the second one reading backward; none where
+        they do not."""
+        return ()
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Recurrent | None:
+        named, attributes = self.named(inputs), self.attributes()
+        cells, x = tuple(self.cells(named)), named["input"]
+        hybrid = self.is_hybrid(inputs)
+
+        def serves(name: str, dtype: DType) -> bool:
+            operand = named[name]
+            return operand is not None and operand.dtype is dtype and operand.data is not None
+
+        known = all(
+            cell.activation in spec.ACTIVATIONS
+            and all(serves(n, INT8 if hybrid else FLOAT32) for n in cell.matrices)
+            and all(serves(n, FLOAT32) for n in cell.vectors)
+            for cell in cells
+        )
+        if not cells or not known or x is None or x.dtype is not FLOAT32:
+            return None
+        return spec.Recurrent(
+            cells,
+            bool(attributes.get("time_major")),
+            bool(attributes.get("merge_outputs")),
+            hybrid,
+            bool(attributes["asymmetric_quantize_inputs"]),
+        )
 
     def named(self, values: Sequence[Any]) -> dict[str, Any]:
         """Inputs by name; those left out at the end are ``None`` like the absent ones."""

@@ -11,6 +11,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.types import Activation, Array, Dim, Operand, Shape, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Parameter, QuantRule, attr
 from octolite.ops.case import Case, Tensor, case, f32, int8_weights, variable, weights
 from octolite.ops.cells import (
@@ -22,7 +23,7 @@ from octolite.ops.cells import (
     sequence_shape,
     time_first,
 )
-from octolite.ops.recurrent import both_inputs, both_results, both_types
+from octolite.ops.recurrent import both_inputs, both_results, both_sources, both_types
 from octolite.ops.shapes import rank_of
 
 GATES = ("input", "forget", "cell", "output")
@@ -153,6 +154,56 @@ def normalize(x: Array) -> Array:
     return centred / np.sqrt(variance + GUARD)
 
 
+def compiled(
+    named: Mapping[str, Operand | None],
+    activation: Activation,
+    clips: tuple[float, float],
+    prefix: str = "",
+    source: str = "input",
+    aux: str | None = None,
+) -> list[spec.Cell]:
+    """The cell as compiled kernels know it; none where it has layer normalization.
+
+    Args:
+        clips: of the cell state and of the projection.
+        aux: the auxiliary input, where it has weights.
+    """
+
+    def name(pattern: str, gate: str = "") -> str | None:
+        found = prefix + pattern.format(gate)
+        return found if named.get(found) is not None else None
+
+    if name("output_layer_norm_coefficients"):
+        return []
+    gates = tuple(
+        spec.Gate(
+            f"{prefix}input_to_{gate}_weights",
+            f"{prefix}recurrent_to_{gate}_weights",
+            f"{prefix}{gate}_gate_bias",
+            aux and f"{prefix}aux_input_to_{gate}_weights",
+            name("cell_to_{}_weights", gate),
+        )
+        for gate in GATES
+        if name("{}_gate_bias", gate)
+    )
+    units, depth = (extent(named[gates[-1].weights], axis) or 0 for axis in (0, 1))
+    return [
+        spec.Cell(
+            gates,
+            depth,
+            units,
+            extent(named[gates[-1].recurrent], 1) or 0,
+            (f"{prefix}output_state", f"{prefix}cell_state"),
+            activation,
+            source,
+            aux,
+            name("projection_weights"),
+            name("projection_bias"),
+            *clips,
+        )
+    ]
+
+
 # -- its shape rule -----------------------------------------------------------------------------
 
 
@@ -219,6 +270,11 @@ class _OneWay(Recurrent, abstract=True):
     def check_arity(self, count: int) -> None:
         if count not in (20, 24):
             raise ShapeError(f"{self.name} takes 20 inputs, or 24, and was given {count}")
+
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        if self.attributes().get("diagonal_recurrent_tensors"):
+            return []
+        return compiled(named, self.activation, (self.cell_clip, self.proj_clip))
 
     def cell(self, named: Mapping[str, Any]) -> Cell:
         return Cell(named, self.activation, self.cell_clip, self.proj_clip)
@@ -441,6 +497,11 @@ class BidirectionalSequenceLSTM(Recurrent):
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
         named, batch = self.named(inputs), extent(inputs[0], int(self.time_major))
         return {**_states(named, batch, "fw_"), **_states(named, batch, "bw_")}
+
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        aux, source = both_sources(named, self._is_crossed(named, "fw"))
+        given = named, self.activation, (self.cell_clip, self.proj_clip)
+        return compiled(*given, "fw_", "input", aux) + compiled(*given, "bw_", source, aux)
 
     def compute(self, named: Mapping[str, Any]) -> tuple[Array, ...]:
         passes = both_inputs(named, self._is_crossed(named, "fw"), self.time_major)

@@ -10,6 +10,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.types import Activation, Array, Dim, Operand, Shape, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import Case, case, f32, int8_weights, variable, weights
 from octolite.ops.cells import (
@@ -58,6 +59,26 @@ def check_cell(named: Mapping[str, Operand | None], prefix: str, batch: Dim, dep
     return units
 
 
+def plain_cell(
+    named: Mapping[str, Operand | None],
+    activation: Activation,
+    prefix: str = "",
+    source: str = "input",
+    aux: str | None = None,
+) -> spec.Cell:
+    """A cell as compiled kernels know it; ``aux``: the auxiliary input, where it has weights."""
+    units = extent(named[f"{prefix}weights"], 0) or 0
+    gate = spec.Gate(
+        f"{prefix}weights",
+        f"{prefix}recurrent_weights",
+        f"{prefix}bias",
+        aux and f"{prefix}aux_weights",
+    )
+    depth = extent(named[gate.weights], 1) or 0
+    states = (f"{prefix}hidden_state",)
+    return spec.Cell((gate,), depth, units, units, states, activation, source, aux)
+
+
 class RNN(Recurrent):
     """One step for each row of the batch: ``h = act(W · x + R · h + bias)``, which is the result.
 
@@ -80,6 +101,9 @@ class RNN(Recurrent):
 
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
         return {"hidden_state": (extent(inputs[0], 0), extent(inputs[1], 0))}
+
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        return [plain_cell(named, self.activation)]
 
     def compute(self, named: Mapping[str, Any]) -> Array:
         products = named["weights"](named["input"])[None]
@@ -169,6 +193,9 @@ class SequenceRNN(Recurrent):
 
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
         return {"hidden_state": (extent(inputs[0], int(self.time_major)), extent(inputs[1], 0))}
+
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        return [plain_cell(named, self.activation)]
 
     def compute(self, named: Mapping[str, Any]) -> Array:
         products = named["weights"](time_first(named["input"], self.time_major))
@@ -265,6 +292,13 @@ class BidirectionalSequenceRNN(Recurrent):
             f"{d}_hidden_state": (batch, extent(named[f"{d}_weights"], 0)) for d in ("fw", "bw")
         }
 
+    def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
+        aux, source = both_sources(named, named["fw_aux_weights"] is not None)
+        return [
+            plain_cell(named, self.activation, "fw_", "input", aux),
+            plain_cell(named, self.activation, "bw_", source, aux),
+        ]
+
     def compute(self, named: Mapping[str, Any]) -> Array | tuple[Array, ...]:
         results = []
         for d, x, aux in both_inputs(named, named["fw_aux_weights"] is not None, self.time_major):
@@ -306,6 +340,16 @@ def both_types(
         fw, bw = widths
         widths = [None if fw is None or bw is None else fw + bw]
     return [TensorType(x.dtype, sequence_shape(*extents, width, time_major)) for width in widths]
+
+
+def both_sources(named: Mapping[str, Operand | None], crossed: bool) -> tuple[str | None, str]:
+    """The auxiliary input that both cells read beside the input, and what the backward cell reads.
+
+    ``crossed``: the auxiliary input has weights of its own.
+    """
+    if named["aux_input"] is None:
+        return None, "input"
+    return ("aux_input", "input") if crossed else (None, "aux_input")
 
 
 def both_inputs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 
 if TYPE_CHECKING:
+    from octolite.kernels.recurrent import Constant, RecurrentLayer
     from octolite.kernels.select import Kernel, Plain
 
 Hybrid = Literal["auto", "always", "never"]
@@ -29,16 +30,18 @@ class Unit:
 
     node: Node
     op: Operator
-    kernel: Kernel | Plain | None
+    kernel: Kernel | Plain | RecurrentLayer | None
     choice: str
     """Why it runs the way it does, for the profile."""
-    packed: bool = False
-    """The kernel holds the weights and the bias itself."""
+    reads: tuple[str, ...] | None = None
+    """Names of the inputs that the kernel reads while it runs, where it holds the others itself."""
 
     @property
     def read_inputs(self) -> list[Value]:
         """The inputs that the kernel reads while it runs."""
-        inputs = self.node.inputs[:1] if self.packed else self.node.inputs
+        inputs: Sequence[Value | None] = self.node.inputs
+        if self.reads is not None:
+            inputs = [inputs[self.op.input_index(name)] for name in self.reads]
         return [v for v in inputs if v is not None]
 
 
@@ -115,6 +118,10 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     from octolite.kernels import select
 
+    if isinstance(request, spec.Recurrent):
+        cells = select.build_recurrent(request, _constants(op, operands))
+        _forget(prepared, own)
+        return Unit(node, op, cells, choice, request.reads)
     if not isinstance(request, spec.Request):
         return Unit(node, op, select.build_plain(request), choice)
     weights, bias = operands[1], operands[2] if len(operands) > 2 else None
@@ -124,9 +131,26 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
         return Unit(node, op, None, f"{choice}; no compiled kernel for a bias that changes")
     scale = weights.quant.scale if weights.quant is not None else None
     kernel = select.build(request, weights.data, None if bias is None else bias.data, scale)
+    _forget(prepared, own)
+    return Unit(node, op, kernel, choice, (op.input_parameters()[0].name,))
+
+
+def _constants(op: Operator, operands: Sequence[Operand | None]) -> dict[str, Constant]:
+    """What is known of the inputs, by name, with the scales of codes."""
+    from octolite.kernels.recurrent import Constant
+
+    names = (p.name for p in op.input_parameters())
+    return {
+        name: Constant(v.data, None if v.quant is None else v.quant.scale)
+        for name, v in zip(names, operands, strict=False)
+        if v is not None and v.data is not None
+    }
+
+
+def _forget(prepared: Prepared, own: Sequence[Value]) -> None:
+    """Leave nothing but the shapes of weights that a kernel has packed."""
     for value in own:
         prepared.known[id(value)] = _extents_only(prepared.known[id(value)])
-    return Unit(node, op, kernel, choice, packed=True)
 
 
 def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Value]:
@@ -151,13 +175,13 @@ def _extents_only(array: Array) -> Array:
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
 
-def choose(request: spec.Request | spec.PlainRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
+def choose(request: spec.AnyRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
     """Whether a layer with int8 weights runs in int8, and why."""
     if hybrid == "always":
         return True, "hybrid: asked for"
     if hybrid == "never":
         return False, "float: asked for, weights dequantized once"
-    if request is None or not isinstance(request, spec.Request):
+    if not isinstance(request, spec.Request | spec.Recurrent):
         return False, "float: no compiled hybrid kernel, weights dequantized once"
     from octolite.kernels import select
 
