@@ -201,24 +201,21 @@ class ReduceLayer:
         launch = Launch(tuple(kept), 0)
         if 0 in kept:
             return launch
-        groups = _groups(input_shape, axes)
-        source = INPUT
-        while groups:
-            inner = groups.pop()[1] if not groups[-1][0] else 1
+        groups, source = _groups(input_shape, axes), INPUT
+        while True:
+            inner = 1 if groups[-1][0] else groups.pop()[1]
             count = groups.pop()[1] if groups else 1
             outer = math.prod(d for _, d in groups)
-            last = not any(reduced for reduced, _ in groups)
-            target = OUTPUT if last else launch.reserve(outer * inner * 4)
-            divisor = math.prod(input_shape[a] for a in axes) if last else 1
-            self._add(launch, (outer, count, inner), float(divisor), x=source, out=target)
-            if last:
-                break
-            source = target
-            groups = _merged([*groups, (False, inner)])
-        return launch
+            if not any(reduced for reduced, _ in groups):
+                divisor = math.prod(input_shape[a] for a in axes)
+                self._add(launch, (outer, count, inner), divisor, x=source, out=OUTPUT)
+                return launch
+            target = launch.reserve(outer * inner * 4)
+            self._add(launch, (outer, count, inner), 1, x=source, out=target)
+            groups, source = _merged([*groups, (False, inner)]), target
 
     def _add(
-        self, launch: Launch, extents: tuple[int, int, int], divisor: float, **places: Any
+        self, launch: Launch, extents: tuple[int, int, int], divisor: int, **places: Any
     ) -> None:
         outer, count, inner = extents
         name, library, quantum = "columns", self._library, _ABREAST * self.isa.lanes
@@ -241,7 +238,7 @@ class ReduceLayer:
             chunk=chunk,
             part=part,
             parts=parts,
-            divisor=divisor,
+            divisor=float(divisor),
             **places,
         )
 
