@@ -21,7 +21,8 @@ Shapes = tuple[tuple[int, ...], ...]
 class Callees:
     """The graphs that a model's operators run.
 
-    A graph has one state, as an operator has: it lasts from call to call and from run to run.
+    State in them starts at zero with each run of the operator that calls them, as it does in
+    LiteRT, and lasts for all the rounds of a loop.
     """
 
     def __init__(
@@ -40,10 +41,10 @@ class Callees:
         context.run()
         return context.results()
 
-    def reset_variables(self) -> None:
-        """Set all state to zero."""
-        for contexts in self._contexts.values():
-            for context in contexts.values():
+    def start(self, graphs: Iterable[Graph]) -> None:
+        """Set the state of ``graphs`` to zero."""
+        for graph in graphs:
+            for context in self._contexts.get(id(graph), {}).values():
                 context.reset_variables()
 
     def _context(self, graph: Graph, shapes: Shapes) -> Context:

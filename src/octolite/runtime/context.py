@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octolite.errors import RuntimeModelError
-from octolite.ir.graph import Value
+from octolite.ir.graph import Value, called_by
 from octolite.ir.types import Array
-from octolite.ops.control import Call, ControlFlow
+from octolite.ops.control import ControlFlow
 from octolite.runtime.arena import allocate
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
 
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
+    from octolite.runtime.calls import Callees
     from octolite.runtime.executor import Executor, Program
 
 
@@ -44,12 +45,12 @@ class Timing:
 class Context:
     """Memory for one plan, and the plan bound to it. Not to be run by two threads at once.
 
-    ``call`` runs the graphs of control flow.
+    ``callees`` runs the graphs of control flow.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, threads: int, call: Call) -> None:
+    def __init__(self, plan: Plan, executor: Executor, threads: int, callees: Callees) -> None:
         self.plan = plan
-        self.call = call
+        self.callees = callees
         self.executor = executor
         self.threads = threads
         self.arena = allocate(plan.arena_bytes)
@@ -60,6 +61,7 @@ class Context:
                 self.arrays[id(value)] = slot.data
             elif id(value) in plan.offsets:
                 self.arrays[id(value)] = self._view(slot, plan.offsets[id(value)])
+        self.variables = [v for v in plan.graph.values() if v.is_variable and id(v) in self.arrays]
         self.reset_variables()
         self.schedule = self._bind()
 
@@ -71,16 +73,14 @@ class Context:
 
     def reset_variables(self) -> None:
         """Set all state to zero, as it is before the first run."""
-        for value in self.plan.graph.values():
-            if value.is_variable and id(value) in self.arrays:
-                self.arrays[id(value)].fill(0)
+        for value in self.variables:
+            self.arrays[id(value)].fill(0)
 
     def take_variables(self, other: Context) -> None:
         """Go on from the state of ``other``; a variable of another shape there starts anew."""
-        for value in self.plan.graph.values():
-            if value.is_variable and id(value) in self.arrays:
-                mine, theirs = self.arrays[id(value)], other.arrays[id(value)]
-                mine[...] = theirs if mine.shape == theirs.shape else 0
+        for value in self.variables:
+            mine, theirs = self.arrays[id(value)], other.arrays.get(id(value))
+            mine[...] = 0 if theirs is None or theirs.shape != mine.shape else theirs
 
     def feed(self, arrays: Sequence[Array]) -> None:
         """Set the graph's inputs, in order; they have the shapes that were planned for."""
@@ -189,8 +189,9 @@ class Context:
         results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
         if isinstance(unit.op, ControlFlow):
+            self.callees.start(called_by(unit.node))
             given = [a for a in arrays if a is not None]
-            outcome = tuple(naming(unit.node, unit.op.flow, self.call, given))
+            outcome = tuple(naming(unit.node, unit.op.flow, self.callees, given))
         else:
             outcome = naming(unit.node, unit.op.run, arrays, operands, results)
         for value, array in zip(unit.node.outputs, outcome, strict=True):

@@ -77,7 +77,6 @@ class Interpreter:
         if self._context is None:
             plan = make_plan(self._prepared, self._shapes, self._threads)
             self._context = Context(plan, self._executor, self._threads, self._callees)
-            self._callees.reset_variables()
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
@@ -229,7 +228,6 @@ class Interpreter:
     def reset_all_variables(self) -> None:
         """Set the model's state to zero."""
         self._ready("reset_all_variables()").reset_variables()
-        self._callees.reset_variables()
 
     # -- signatures -------------------------------------------------------------------------------
 
