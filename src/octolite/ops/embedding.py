@@ -1,0 +1,104 @@
+"""Rows of a table, added up by the rows of a sparse tensor of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from octolite.errors import ShapeError
+from octolite.ir.types import FLOAT32, Array, Operand, TensorType
+from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.case import case, const, f32, given, ints, weights
+from octolite.ops.cells import expect, extent
+from octolite.ops.indexing import check_indices
+from octolite.ops.shapes import constant_ints, integers, rank_of, sized
+
+
+class Combiner(IntEnum):
+    """What a sum of weighted rows is divided by (``CombinerType``)."""
+
+    SUM = 0
+    MEAN = 1
+    SQRTN = 2
+
+
+class EmbeddingLookupSparse(Operator):
+    """For each row of a sparse tensor, the weighted rows of a table that its ids name, combined.
+
+    ``ids`` [n] and ``weights`` [n] lie at ``indices`` [n, k] of a tensor of ``dense_shape`` [k],
+    sorted; its last axis is the one that is added up. MEAN divides by the sum of the weights,
+    SQRTN by the root of the sum of their squares. A row without ids gives zeros.
+    """
+
+    name = "EMBEDDING_LOOKUP_SPARSE"
+    options = "EmbeddingLookupSparseOptions"
+    inputs = "ids indices dense_shape weights value"
+    combiner: Combiner = attr(Combiner.SUM)
+    quant = QuantRule(weights={"value": None})
+
+    def infer(
+        self, ids: Operand, indices: Operand, shape: Operand, weights: Operand, value: Operand
+    ) -> Sequence[TensorType]:
+        count = extent(ids, 0)
+        expect(ids, "ids", count)
+        expect(indices, "indices", count, None)
+        expect(weights, "weights", count)
+        expect(shape, "dense shape", extent(indices, 1))
+        if value.shape is None or len(value.shape) < 2:
+            rank_of(value, "table", 2, 3, 4)
+            return [TensorType(FLOAT32, None)]
+        extents = constant_ints(shape)
+        if extents is not None:
+            return [TensorType(FLOAT32, (*sized(extents[:-1]), *value.shape[1:]))]
+        rank = extent(shape, 0)
+        outer = None if rank is None else (None,) * max(rank - 1, 0)
+        return [TensorType(FLOAT32, None if outer is None else (*outer, *value.shape[1:]))]
+
+    def reference(
+        self, ids: Array, indices: Array, shape: Array, weights: Array, value: Array
+    ) -> Array:
+        outer = sized(integers(shape)[:-1])
+        if shape.size == 0 or indices.shape != (ids.size, shape.size):
+            raise ShapeError(
+                f"{self.name}: {ids.size} ids at indices of shape {indices.shape} in a tensor of "
+                f"rank {shape.size}"
+            )
+        check_indices(self.name, ids, len(value))
+        for axis, limit in enumerate(outer):
+            check_indices(self.name, indices[:, axis], limit)
+        places = tuple(indices[:, axis] for axis in range(len(outer)))
+        tail = (1,) * (value.ndim - 1)
+        sums = np.zeros(sized((*outer, *value.shape[1:])), np.float32)
+        np.add.at(sums, places, value[ids] * weights.reshape(-1, *tail))
+        if self.combiner is Combiner.SUM:
+            return sums
+        mean = self.combiner is Combiner.MEAN
+        divisor, found = np.zeros(outer, np.float32), np.zeros(outer, np.bool_)
+        np.add.at(divisor, places, weights if mean else np.square(weights))
+        found[places] = True
+        divisor = np.where(found, divisor if mean else np.sqrt(divisor), np.float32(1))
+        return sums / divisor.reshape(*outer, *tail)
+
+    cases = (
+        *(
+            case(
+                ints(4, high=9),
+                const([[0, 0], [0, 1], [1, 0], [3, 3]]),
+                const([4, 5]),
+                f32(4, low=0.5, high=2.0),
+                weights(9, 6),
+                combiner=combiner,
+            )
+            for combiner in Combiner
+        ),
+        case(
+            ints(5, high=4),
+            const([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 2, 0], [1, 2, 5]]),
+            given([2, 3, 6]),
+            f32(5, low=0.5, high=2.0),
+            weights(4, 2, 3),
+            combiner=Combiner.MEAN,
+        ),
+    )
