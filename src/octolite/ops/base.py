@@ -17,6 +17,7 @@ Defining a class registers it; a class that lacks a part fails at import.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
@@ -69,12 +70,14 @@ class QuantRule:
             DEQUANTIZE goes in front of it.
         same_scale: results have the scale and zero point of the tensors that they are taken
             from, so that codes may pass through.
+        together: the hybrid form takes codes for all of its weights; for some it is not defined.
         fixed_output: (scale, zero point) that an int8 result always has.
     """
 
     weights: Mapping[str, int | None] = field(default_factory=dict)
     hybrid: bool = False
     same_scale: bool = False
+    together: bool = False
     fixed_output: tuple[float, int] | None = None
 
 
@@ -100,7 +103,7 @@ REGISTRY: dict[str, type[Operator]] = {}
 
 
 @dataclass_transform(frozen_default=True)
-class Operator:
+class Operator(ABC):
     """An operator with its attributes; instances are immutable and compare by value."""
 
     name: ClassVar[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -52,9 +53,9 @@ class Recurrent(Operator, abstract=True):
     stateful: ClassVar[bool] = True
     keeps_absent: ClassVar[bool] = True
 
+    @abstractmethod
     def compute(self, named: Mapping[str, Any]) -> Array | tuple[Array, ...]:
         """The results from the inputs by name (absent ones ``None``); updates the variables."""
-        raise NotImplementedError
 
     def reference(self, *arrays: Array | None) -> Array | tuple[Array, ...]:
         given = self.named(arrays)

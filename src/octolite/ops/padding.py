@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -83,6 +84,7 @@ class Bordered(Movement, abstract=True):
             moves += self.border(inputs, room, axis, before[axis], source.shape[axis])
         return moves
 
+    @abstractmethod
     def border(
         self,
         inputs: Sequence[Operand | None],
@@ -92,7 +94,6 @@ class Bordered(Movement, abstract=True):
         extent: int,
     ) -> list[Move]:
         """How ``room``, filled from ``start`` to ``start + extent`` along an axis, is completed."""
-        raise NotImplementedError
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
@@ -61,9 +62,9 @@ class Resize(Operator, abstract=True):
             "columns": self._real_places(width, target[1]),
         }
 
+    @abstractmethod
     def _real_places(self, old: int, new: int) -> tuple[Array, Array, Array]:
         """For each new pixel the old ones below and above, and the weight of the latter."""
-        raise NotImplementedError
 
     def _is_recent(self) -> bool:
         """Whether the attributes came with version 3."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -47,8 +48,9 @@ class BlockMove(Movement, abstract=True):
         kept = () if spatial is None else shape[1 + spatial :]
         return (None,) * (len(shape) - len(kept)) + kept
 
+    @abstractmethod
     def _moved(self, x: Operand, sizes: list[int], pairs: list[int]) -> Shape:
-        raise NotImplementedError
+        """Extents after the move, from those before it and what is cut or added."""
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]

@@ -7,6 +7,7 @@ operator's quantization rule.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,9 +114,9 @@ class IntoProduct(Rule):
         activation = match.root.op.attributes()["activation"]
         return match.add(product.op.replace(activation=activation), *inputs)
 
+    @abstractmethod
     def fused(self, match: Match, product: Product, each: Array) -> list[Value | None]:
         """The inputs of the product with ``each`` [channels] taken in."""
-        raise NotImplementedError
 
 
 class ScaleIntoWeights(IntoProduct):

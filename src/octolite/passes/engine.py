@@ -13,6 +13,7 @@ What the engine sees to, so that no rule has to:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -73,7 +74,7 @@ class Match:
         return Value.constant(name, np.asarray(data))
 
 
-class Rule:
+class Rule(ABC):
     """Something that may be rewritten. Subclasses give ``pattern`` and ``rewrite``."""
 
     pattern: Pattern
@@ -94,12 +95,12 @@ class Rule:
         """
         return None
 
+    @abstractmethod
     def rewrite(self, match: Match) -> Value | Sequence[Value] | None:
         """Build what replaces the root's results (all of them) and return it.
 
         Returns ``None`` when the root was changed in place and stays.
         """
-        raise NotImplementedError
 
 
 # -- what happened, for those who ask -----------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from octolite.ir.graph import Value
@@ -17,9 +19,9 @@ class Identity(Rule):
 
     takes_codes = True
 
+    @abstractmethod
     def changes(self, match: Match) -> str | None:
         """What the node does to ``x``, or ``None`` when that is nothing."""
-        raise NotImplementedError
 
     def check(self, match: Match) -> str | None:
         x, y = match["x"], match.root.output
