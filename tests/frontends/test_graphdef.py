@@ -322,7 +322,7 @@ def test_a_decided_condition_leaves_one_side(training: bool, expected: str) -> N
     assert operators(graphdef.load(content)) == [expected]
 
 
-def test_an_open_condition_is_unsupported() -> None:
+def test_an_open_condition_becomes_an_if() -> None:
     content = graph(
         placeholder("x", 2),
         placeholder("training", dtype="DT_BOOL"),
@@ -331,8 +331,9 @@ def test_an_open_condition_is_unsupported() -> None:
         node("yes", "Exp", "switch:1"),
         node("out", "Merge", "no", "yes"),
     )
-    with pytest.raises(UnsupportedError, match="Switch"):
-        graphdef.load(content)
+    model = graphdef.load(content)
+    assert operators(model) == ["IF"]
+    assert [[n.op.name for n in g.nodes] for g in model.graphs[1:]] == [["EXP"], ["NEG"]]
 
 
 # -- what training leaves ------------------------------------------------------------------------

@@ -10,9 +10,12 @@ from octolite.errors import OctoliteError
 from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers and rules)
     array,
     einsum,
+    frames,
     functions,
     gelu,
     leftovers,
+    lists,
+    loops,
     math,
     nn,
     quant,
@@ -45,8 +48,8 @@ def load(
         on_progress: called as ``(what, done, total)``.
 
     Returns:
-        A model of one graph of TFLite operators, with the signature ``serving_default``. Values
-        have the names of TensorFlow's nodes.
+        A model of TFLite operators, with the signature ``serving_default``: the main graph, and
+        one for each part of a loop or conditional. Values have the names of TensorFlow's nodes.
 
     Raises:
         UsageError: a name or shape that does not fit the graph.
@@ -75,7 +78,8 @@ def convert(
     importer.run(order, map(source.resolve, arrays.outputs.values()), on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()
-    return Model([importer.graph], [Signature("serving_default", inputs, outputs, importer.graph)])
+    graphs = importer.graph.family()
+    return Model(graphs, [Signature("serving_default", inputs, outputs, importer.graph)])
 
 
 def _probe(graph: Any, ref: Ref) -> Value | None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
-from octolite.frontends.graphdef.nodes import Attributes, Ref, TfNode
+from octolite.frontends.graphdef.nodes import Attributes, Ref, Region, TfNode
 from octolite.frontends.graphdef.source import Source
 from octolite.ir.graph import Graph, Value
-from octolite.ir.types import INT32, INT64, Array, DType
+from octolite.ir.types import INT32, INT64, Array, DType, TensorType
 from octolite.ops import REGISTRY
 
 Handler = Callable[..., Any]
@@ -74,6 +74,7 @@ class Importer:
     names: set[str] = field(default_factory=set)
     views: dict[int, tuple[Value, dict[Any, Value]]] = field(default_factory=dict)
     spent: int = 0
+    unsized: dict[int, Unsized] = field(default_factory=dict)
 
     def run(
         self, order: Sequence[TfNode], keep: Iterable[Ref], on_progress: Progress | None = None
@@ -82,6 +83,15 @@ class Importer:
 
         Raises :class:`UnsupportedError` for all that fail.
         """
+        self.add(order, keep, on_progress)
+        if self.problems:
+            lines = [f"  - {what}: {_some(names)}" for what, names in self.problems.items()]
+            raise UnsupportedError("the graph holds what cannot be converted:\n" + "\n".join(lines))
+
+    def add(
+        self, order: Sequence[TfNode], keep: Iterable[Ref], on_progress: Progress | None = None
+    ) -> None:
+        """The same; failures are noted in :attr:`problems`."""
         self.names.update(n.name for n in order)
         readers = Counter(r for n in order for r in n.inputs) + Counter(keep)
         for done, node in enumerate(order, 1):
@@ -95,9 +105,10 @@ class Importer:
                     self._release(ref)
             if on_progress is not None:
                 on_progress("importing", done, len(order))
-        if self.problems:
-            lines = [f"  - {what}: {_some(names)}" for what, names in self.problems.items()]
-            raise UnsupportedError("the graph holds what cannot be converted:\n" + "\n".join(lines))
+        for value, _, _ in self.unsized.values():
+            if value.producer is None and (value.uses or self.graph.is_output(value)):
+                what = "a TensorArray whose elements' shape cannot be told before its loop"
+                self.problems.setdefault(what, []).append(value.name)
 
     def _release(self, ref: Ref) -> None:
         """Forget a result that nothing will read: the weights' first form may be freed."""
@@ -126,6 +137,8 @@ class Importer:
         except (OctoliteError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             reads = ", ".join(map(repr, inputs))
             raise InvalidGraphError(f"{node!r} reading ({reads}): {error}") from error
+        if results is None:
+            return  # because of a problem that has been noted
         self.imported.add(node.name)
         results = (results,) if isinstance(results, Value) else results
         for index, value in enumerate(results):
@@ -135,8 +148,12 @@ class Importer:
     def _input(self, node: TfNode, ref: Ref) -> Value | None:
         if ref in self.values:
             return self.values[ref]
+        if ref in self.source.bound:
+            raise UnsupportedError(
+                "a result inside a loop or a conditional is read outside; read what comes out of it"
+            )
         if ref.name not in self.imported:
-            return None  # its node could not be imported, or is part of a loop
+            return None  # its node could not be imported
         raise InvalidGraphError(f"{node!r} reads {str(ref)!r}, a result that is not available")
 
     def unique(self, base: str) -> str:
@@ -148,11 +165,24 @@ class Importer:
         return name
 
 
+class Unsized(NamedTuple):
+    """A TensorArray that has been made before the shape of its elements is known.
+
+    ``value`` gets a producer once that is known; ``size`` is the scalar number of elements,
+    ``site`` where the array is made.
+    """
+
+    value: Value
+    size: Value
+    site: Site
+
+
 class Site(Attributes):
     """Where a handler works: the TensorFlow node's attributes and the graph that is built."""
 
     def __init__(self, importer: Importer, node: TfNode) -> None:
         super().__init__(node.name, node.op_type, node.attr, node.scope)
+        self.regions = node.regions
         self._importer = importer
         self._created: list[Value] = []
 
@@ -185,6 +215,63 @@ class Site(Attributes):
             results = tuple(outputs)
         self._created += results
         return results
+
+    def computed(self, op: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+        """Let ``op`` compute ``outputs`` when the model runs, even from constants."""
+        name = self._importer.unique(f"{self.name}/{op.name.lower()}")
+        self._importer.graph.add(op, inputs, name, outputs=outputs)
+        self._created += outputs
+
+    def value(self, like: TensorType, name: str = "") -> Value:
+        """A value that nothing computes yet."""
+        return Value(name or self._importer.unique(f"{self.name}/value"), like.dtype, like.shape)
+
+    # -- TensorArrays ---------------------------------------------------------------------------
+
+    def leave_unsized(self, value: Value, size: Value) -> None:
+        """``value``, an array of ``size`` elements, is made when their shape is known."""
+        self._importer.unsized[id(value)] = Unsized(value, size, self)
+
+    def unsized(self, value: Value) -> Unsized | None:
+        """How to make ``value``, when it is such an array and not made yet."""
+        found = self._importer.unsized.get(id(value))
+        return found if found is not None and value.producer is None else None
+
+    # -- loops and conditionals -----------------------------------------------------------------
+
+    def subgraph(
+        self, name: str, region: Region, types: Sequence[TensorType], outer: Mapping[Ref, Value]
+    ) -> Graph | None:
+        """A graph of what ``region`` computes; ``None`` when a node fails, which is noted.
+
+        Args:
+            types: of the region's parameters, then of the captured values that are no constants,
+                in the order of ``outer``. The graph has an input for each.
+            outer: values of the region's captures and others. A constant becomes one of the graph.
+        """
+        inner = Importer(self._importer.source, Graph(f"{self.name}/{name}"))
+        inner.problems, inner.spent = self._importer.problems, self._importer.spent
+        before = sum(map(len, inner.problems.values()))
+        carried = list({id(v): v for v in outer.values() if v.data is None}.values())
+        names = [str(r) for r in region.parameters] + [v.name for v in carried]
+        inputs = [
+            inner.graph.add_input(inner.unique(n), t.dtype, t.shape)
+            for n, t in zip(names, types, strict=True)
+        ]
+        inner.values.update(zip(region.parameters, inputs, strict=False))
+        inside = dict(zip(map(id, carried), inputs[len(region.parameters) :], strict=True))
+        for ref, value in outer.items():
+            inner.values[ref] = inside[id(value)] if value.data is None else _copy(value, inside)
+        inner.add(region.order, (*region.results, *inner.values))
+        self._importer.spent = inner.spent
+        if sum(map(len, inner.problems.values())) > before:
+            return None
+        missing = next((r for r in region.results if r not in inner.values), None)
+        if missing is not None:
+            raise InvalidGraphError(f"{self!r} gives {str(missing)!r}, which nothing computes")
+        inner.graph.outputs = [inner.values[r] for r in region.results]
+        inner.graph.prune()
+        return inner.graph
 
     def known(self, x: Known, like: Value | None = None) -> Value:
         """``x`` as a value."""
@@ -304,6 +391,15 @@ class Site(Attributes):
         if x.dtype is dtype:
             return x
         return self.op("CAST", x, in_data_type=x.dtype, out_data_type=dtype)
+
+
+def _copy(value: Value, copies: dict[int, Value]) -> Value:
+    """The same constant for another graph, once for each graph."""
+    assert value.data is not None
+    if id(value) not in copies:
+        copies[id(value)] = Value.constant(value.name, value.data, value.dtype, value.quant)
+        copies[id(value)].range = value.range
+    return copies[id(value)]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
-"""Calls of functions from the library are replaced by the functions' nodes."""
+"""Functions of the library: calls are replaced by the nodes, loops and branches keep regions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from octolite.errors import InvalidGraphError, UnsupportedError
-from octolite.frontends.graphdef.nodes import Ref, TfNode
+from octolite.frontends.graphdef.nodes import Ref, Region, TfNode
 from octolite.frontends.graphdef.source import Source, see_through
 
 ADDED = 100_000
@@ -24,6 +24,14 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "Switch": ("output_false", "output_true"),
     "Merge": ("output", "value_index"),
     "MaxPoolWithArgmax": ("output", "argmax"),
+    "BlockLSTM": ("i", "cs", "f", "o", "ci", "co", "h"),
+    "BlockLSTMV2": ("i", "cs", "f", "o", "ci", "co", "h"),
+    "LSTMBlockCell": ("i", "cs", "f", "o", "ci", "co", "h"),
+    "GRUBlockCell": ("r", "u", "c", "h"),
+    "TensorListConcatV2": ("tensor", "lengths"),
+    "TensorListPopBack": ("output_handle", "tensor"),
+    "TensorArrayV3": ("handle", "flow"),
+    "TensorArrayConcatV3": ("value", "lengths"),
     "NonMaxSuppressionV4": ("selected_indices", "valid_outputs"),
     "NonMaxSuppressionV5": ("selected_indices", "selected_scores", "valid_outputs"),
 }
@@ -38,18 +46,74 @@ def call(source: Source, node: TfNode) -> Sequence[Ref]:
 
 @see_through("If", "StatelessIf")
 def branch(source: Source, node: TfNode) -> Sequence[Ref] | None:
-    """A condition that is known chooses its branch; another one leaves the node as it is."""
+    """A condition that is known chooses its branch; another one leaves both as regions."""
     if not node.inputs:
         return None
-    condition = source.scalar(node.inputs[0])
-    if condition is None:
+    condition, *operands = node.inputs
+    known = source.scalar(condition)
+    if known is not None:
+        chosen = node.function("then_branch" if known else "else_branch")
+        return inline(source, node, chosen, operands)
+    if not node.regions:
+        sides = ("then", "else")
+        functions = [node.function(f"{side}_branch") for side in sides]
+        node.regions = tuple(_regions(source, node, sides, functions, len(operands)))
+        node.inputs = [condition, *operands, *captures(node.regions)]
+    return None
+
+
+@see_through("Case", "StatelessCase")
+def case(source: Source, node: TfNode) -> Sequence[Ref] | None:
+    """A number chooses one of several branches."""
+    if not node.inputs:
         return None
-    chosen = node.function("then_branch" if condition else "else_branch")
-    return inline(source, node, chosen, node.inputs[1:])
+    number, *operands = node.inputs
+    functions = node.functions("branches")
+    known = source.scalar(number)
+    if known is not None:
+        chosen = int(known) if 0 <= known < len(functions) else -1
+        return inline(source, node, functions[chosen], operands)
+    if not node.regions:
+        sides = [f"branch{i}" for i in range(len(functions))]
+        node.regions = tuple(_regions(source, node, sides, functions, len(operands)))
+        node.inputs = [number, *operands, *captures(node.regions)]
+    return None
 
 
-def inline(source: Source, node: TfNode, name: str, arguments: Sequence[Ref]) -> list[Ref]:
-    """Add the nodes of function ``name`` under the name of ``node``; returns its results."""
+@see_through("While", "StatelessWhile")
+def loop(source: Source, node: TfNode) -> None:
+    """A loop keeps its condition and its body as regions, and reads what they capture."""
+    if not node.regions:
+        parts = ("cond", "body")
+        functions = [node.function(part) for part in parts]
+        node.regions = tuple(_regions(source, node, parts, functions, len(node.inputs)))
+        node.inputs = [*node.inputs, *captures(node.regions)]
+
+
+def captures(regions: Iterable[Region]) -> list[Ref]:
+    """What the regions read from outside, each once."""
+    return list(dict.fromkeys(r for region in regions for r in region.captures))
+
+
+def _regions(
+    source: Source, node: TfNode, parts: Sequence[str], functions: Sequence[str], count: int
+) -> Iterator[Region]:
+    """A region for each part of ``node``, from a function that takes ``count`` arguments."""
+    for part, name in zip(parts, functions, strict=True):
+        arguments = [Ref(f"{node.name}/{part}/argument", i) for i in range(count)]
+        source.bound.update(arguments)
+        results = inline(source, node, name, arguments, f"{node.name}/{part}")
+        yield source.region(arguments, results)
+
+
+def inline(
+    source: Source, node: TfNode, name: str, arguments: Sequence[Ref], prefix: str = ""
+) -> list[Ref]:
+    """Add the nodes of function ``name``; returns its results.
+
+    The nodes' names begin with ``prefix``, or the name of ``node``.
+    """
+    prefix = prefix or node.name
     function = source.functions.get(name)
     if function is None:
         raise InvalidGraphError(f"{node!r} calls {name!r}, which the function library lacks")
@@ -65,21 +129,21 @@ def inline(source: Source, node: TfNode, name: str, arguments: Sequence[Ref]) ->
             f"{node!r} gives {len(arguments)} arguments to {name!r}, which takes {len(parameters)}"
         )
     for parameter, ref in zip(parameters, arguments, strict=True):
-        source.forward(Ref(f"{node.name}/{parameter}"), ref)
+        source.forward(Ref(f"{prefix}/{parameter}"), ref)
     ops = {n.name: n.op for n in function.node_def}
     for inner in function.node_def:
-        inputs = [_inner(source, node, i, ops) for i in inner.input if not i.startswith("^")]
-        controls = [f"{node.name}/{i[1:]}" for i in inner.input if i.startswith("^")]
-        full = f"{node.name}/{inner.name}"
+        inputs = [_inner(source, prefix, i, ops) for i in inner.input if not i.startswith("^")]
+        controls = [f"{prefix}/{i[1:]}" for i in inner.input if i.startswith("^")]
+        full = f"{prefix}/{inner.name}"
         source.add(TfNode(full, inner.op, inner.attr, inputs, controls, node.attr, node.depth + 1))
     results = [a.name for a in function.signature.output_arg]
     missing = [r for r in results if r not in function.ret]
     if missing:
         raise InvalidGraphError(f"function {name!r} does not say what it returns as {missing[0]!r}")
-    return [_inner(source, node, function.ret[r], ops) for r in results]
+    return [_inner(source, prefix, function.ret[r], ops) for r in results]
 
 
-def _inner(source: Source, node: TfNode, text: str, ops: Mapping[str, str]) -> Ref:
+def _inner(source: Source, prefix: str, text: str, ops: Mapping[str, str]) -> Ref:
     """A function body's reference, ``parameter`` or ``node:result:index``, as a ``Ref``."""
     name, _, rest = text.partition(":")
     result, _, index = rest.partition(":")
@@ -90,4 +154,4 @@ def _inner(source: Source, node: TfNode, text: str, ops: Mapping[str, str]) -> R
         results = [a.name for a in source.functions[op].signature.output_arg]
     if result in results:
         number += list(results).index(result)
-    return Ref(f"{node.name}/{name}", number)
+    return Ref(f"{prefix}/{name}", number)

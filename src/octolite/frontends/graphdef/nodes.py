@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from octolite.errors import FormatError, InvalidGraphError, UnsupportedError
@@ -118,6 +119,10 @@ class Attributes:
         """The name of the function that an attribute refers to."""
         return str(self._get(name, "func", None).name)
 
+    def functions(self, name: str) -> list[str]:
+        """The names of the functions that an attribute lists."""
+        return [str(f.name) for f in self._get(name, "list", None).func]
+
 
 class TfNode(Attributes):
     """One TensorFlow node.
@@ -126,6 +131,7 @@ class TfNode(Attributes):
         inputs: the results that it reads.
         controls: names of the nodes that must have run before it.
         depth: how many function calls it lies in.
+        regions: for a loop its condition and body, for a conditional its branches.
     """
 
     def __init__(
@@ -136,6 +142,7 @@ class TfNode(Attributes):
         self.inputs = inputs
         self.controls = controls
         self.depth = depth
+        self.regions: tuple[Region, ...] = ()
 
     def result_count(self) -> int:
         """How many results the node has, for the operators that may have several."""
@@ -146,8 +153,31 @@ class TfNode(Attributes):
                 return self.integer("num")
             case "IdentityN":
                 return len(self.inputs)
-            case "PartitionedCall" | "StatefulPartitionedCall" | "If" | "StatelessIf":
+            case "While" | "StatelessWhile":
+                return len(self._get("T", "list", None).type)
+            case (
+                "PartitionedCall" | "StatefulPartitionedCall" | "If" | "StatelessIf" | "Case"
+                | "StatelessCase"
+            ):  # fmt: skip
                 return len(self._get("Tout", "list", None).type)
             case "TopKV2" | "Unique":
                 return 2
         return 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes that run as often as a loop or a conditional says, and where they begin and end.
+
+    Attributes:
+        parameters: results that each run is given.
+        results: what each run gives.
+        order: the nodes that depend on the parameters, each after its inputs. All others need
+            to run only once, before the region.
+        captures: results from outside that are read inside.
+    """
+
+    parameters: tuple[Ref, ...]
+    results: tuple[Ref, ...]
+    order: tuple[TfNode, ...]
+    captures: tuple[Ref, ...]

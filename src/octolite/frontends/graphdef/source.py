@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from octolite.errors import InvalidGraphError
-from octolite.frontends.graphdef.nodes import Ref, TfNode
+from octolite.frontends.graphdef.nodes import Ref, Region, TfNode
 
 LEFTOVERS = {
     "NoOp", "Assert", "Const", "Placeholder", "PlaceholderWithDefault", "Print", "PrintV2",
@@ -36,6 +36,7 @@ class Source:
 
     Attributes:
         feeds: results that the caller will give; nothing behind them is looked at.
+        bound: results that a loop or a conditional gives to its regions, likewise.
         functions: the function library, by name.
         added: how many nodes inlining has added.
     """
@@ -44,6 +45,7 @@ class Source:
         self.producer = int(graph.versions.producer)
         self.functions = {f.signature.name: f for f in graph.library.function}
         self.feeds: set[Ref] = set()
+        self.bound: set[Ref] = set()
         self.nodes: dict[str, TfNode] = {}
         self.added = 0
         self._forward: dict[Ref, Ref] = {}
@@ -67,7 +69,7 @@ class Source:
     def resolve(self, ref: Ref, reader: TfNode | None = None) -> Ref:
         """Where ``ref`` really comes from. Raises :class:`InvalidGraphError` for a missing node."""
         seen = set()
-        while ref not in self.feeds:
+        while ref not in self.feeds and ref not in self.bound:
             if ref in seen:
                 raise InvalidGraphError(f"the result {str(ref)!r} is defined by itself")
             seen.add(ref)
@@ -91,6 +93,23 @@ class Source:
                     self.forward(Ref(node.name, index), target)
                 return
 
+    def settle(self, node: TfNode, targets: Sequence[Ref]) -> None:
+        """From now on the results of ``node`` are ``targets``, whatever its rules would say."""
+        self._settled.add(node.name)
+        for index, target in enumerate(targets):
+            self.forward(Ref(node.name, index), target)
+
+    def is_settled(self, node: TfNode) -> bool:
+        return node.name in self._settled
+
+    def forwarded(self, ref: Ref) -> Ref:
+        """Where ``ref`` comes from, as far as rules have said so far."""
+        for _ in range(1000):
+            if ref in self.feeds or ref in self.bound or ref not in self._forward:
+                break
+            ref = self._forward[ref]
+        return ref
+
     def _node(self, ref: Ref, reader: TfNode | None = None) -> TfNode:
         try:
             return self.nodes[ref.name]
@@ -105,7 +124,7 @@ class Source:
         """
         order: list[TfNode] = []
         done: dict[str, bool] = {}  # False while the node's inputs are being visited
-        stack = [r.name for r in map(self.resolve, wanted) if r not in self.feeds]
+        stack = [r.name for r in map(self.resolve, wanted) if not self._is_given(r)]
         stack.reverse()
         while stack:
             node = self.nodes[stack[-1]]
@@ -118,13 +137,31 @@ class Source:
             done[node.name] = False
             node.inputs = [self.resolve(r, node) for r in node.inputs]
             for ref in reversed(node.inputs):
-                if ref in self.feeds or done.get(ref.name):
+                if self._is_given(ref) or done.get(ref.name):
                     continue
                 if ref.name not in done:
                     stack.append(ref.name)
                 elif not {node.op_type, self.nodes[ref.name].op_type} & {"NextIteration", "Merge"}:
                     raise InvalidGraphError(f"{node!r} depends on itself, through {ref.name!r}")
         return order
+
+    def _is_given(self, ref: Ref) -> bool:
+        return ref in self.feeds or ref in self.bound
+
+    def region(self, parameters: Sequence[Ref], results: Iterable[Ref]) -> Region:
+        """What lies between ``parameters`` and ``results``, and what it reads from outside."""
+        given = set(parameters)
+        self.bound |= given
+        ends = tuple(map(self.resolve, results))
+        order: list[TfNode] = []
+        inside: set[str] = set()
+        for node in self.order(ends):
+            if any(r in given or r.name in inside for r in node.inputs):
+                inside.add(node.name)
+                order.append(node)
+        reads = dict.fromkeys((*(r for n in order for r in n.inputs), *ends))
+        captures = tuple(r for r in reads if r not in given and r.name not in inside)
+        return Region(tuple(parameters), ends, tuple(order), captures)
 
     # -- asking -------------------------------------------------------------------------------
 
