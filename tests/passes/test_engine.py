@@ -24,6 +24,9 @@ class Matches(Rule):
         self.found.append(match)
         return "only looking"
 
+    def rewrite(self, match: Match) -> None:
+        pytest.fail("a rule that declined was applied")
+
 
 def matches(graph: ir.Graph, pattern: Pattern) -> list[Match]:
     rule = Matches(pattern)
