@@ -53,7 +53,7 @@ UNITS = [
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
-    found = {"dot": row.dot, "real": row.real, "dense": row.dense}
+    found = {"dot": row.dot, "real": row.real, "dense": row.dense, "lean": row.lean}
     return {kind: tile for kind, tile in found.items() if tile is not None}
 
 

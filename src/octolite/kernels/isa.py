@@ -17,7 +17,7 @@ from llvmlite import binding as llvm
 
 from octolite.errors import KernelError, did_you_mean
 from octolite.ir.types import Array
-from octolite.kernels.simd import F32, I8, I16, I32, Builder, Type, Value, vec
+from octolite.kernels.simd import F32, I1, I8, I16, I32, Builder, Type, Value, vec
 
 Emit = Callable[[Builder, Value, Value, Value], Value]
 Load = Callable[[Builder, Value], Value]
@@ -69,7 +69,8 @@ class Isa:
 
     ``lanes``: floats in a vector. ``real`` is the tile of float products, ``dot`` that of int8
     products; ``dense``, where there is one, replaces ``dot`` where each weight is used for many
-    rows, so that it need not be small. It packs weights in the same order.
+    rows, so that it need not be small. It packs weights in the same order. ``lean`` replaces it
+    where each weight is used for few rows; it is exact as long as no weight is -128.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Isa:
     dot: Tile
     real: Tile
     dense: Tile | None = None
+    lean: Tile | None = None
 
     @property
     def runs_here(self) -> bool:
@@ -183,6 +185,39 @@ def _pair_tile(
     )
 
 
+def _quad_tile(lanes: int, heights: tuple[int, ...]) -> Tile:
+    """``|a| · (sign(a) w)``, bytes to int16 by pairs and on to int32: weights stay bytes.
+
+    Two products are at most 2 · 128 · 127 < 2^15, so that nothing saturates.
+    """
+    quad = vec(I8, 4 * lanes)
+
+    def emit(k: Builder, acc: Value, a: Value, b: Value) -> Value:
+        codes = a.bits(quad)
+        size = k.call(f"llvm.abs.v{4 * lanes}i8", quad, codes, k.const(I1, 0))
+        turned = k.call("llvm.x86.avx2.psign.b", quad, b, codes)
+        pairs = k.call("llvm.x86.avx2.pmadd.ub.sw", vec(I16, 2 * lanes), size, turned)
+        ones = k.const(vec(I16, 2 * lanes), 1)
+        return acc + k.call("llvm.x86.avx2.pmadd.wd", vec(I32, lanes), pairs, ones)
+
+    return Tile(
+        name="pmaddubsw",
+        lanes=lanes,
+        depth=4,
+        code=np.dtype(np.int8),
+        offset=0,
+        weight=np.dtype(np.int8),
+        sum=I32,
+        load_a=_load_quad(lanes),
+        load_b=lambda k, at: k.load(quad, at),
+        emit=emit,
+        heights=heights,
+        vectors=2,
+        rate=3.2 * lanes,
+        mnemonic="vpmaddubsw",
+    )
+
+
 # Rows --------------------------------------------------------------------------------------
 
 _AVX2 = ("avx2", "fma", "bmi2")
@@ -209,6 +244,7 @@ AVX2 = Isa(
     dense=_pair_tile(
         8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd", wide=True
     ),
+    lean=_quad_tile(8, (1, 2, 4)),
 )
 
 AVXVNNI = Isa(

@@ -71,6 +71,15 @@ def _matrix(constants: Constants, names: Sequence[str], width: int) -> _Matrix:
     return _Matrix(weights, _interleave(scales, width))
 
 
+def _tile(request: Recurrent, isa: Isa, constants: Constants) -> Tile:
+    """The tile of the states' products."""
+    if not request.hybrid:
+        return isa.real
+    matrices = {n for c in request.cells for n in (*(g.recurrent for g in c.gates), c.projection)}
+    least = min(int(constants[n].data.min(initial=0)) for n in matrices if n is not None)
+    return isa.lean if isa.lean is not None and least > -128 else isa.dot
+
+
 class CellLayer:
     """One cell: its constants packed, its code compiled."""
 
@@ -210,7 +219,7 @@ class RecurrentLayer:
     """
 
     def __init__(self, request: Recurrent, isa: Isa, constants: Constants) -> None:
-        tile = isa.dot if request.hybrid else isa.real
+        tile = _tile(request, isa, constants)
         self.request = request
         self.isa = isa
         self.cells = [CellLayer(request, c, constants, isa, tile) for c in request.cells]
