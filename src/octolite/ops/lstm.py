@@ -66,8 +66,8 @@ BOTH_WAYS = (
 
 def _rule(inputs: str) -> QuantRule:
     """All weights, peepholes among them, have one scale each."""
-    names = (p.name for p in Parameter.parse(inputs))
-    return QuantRule(weights={n: None for n in names if n.endswith("_weights")}, hybrid=True)
+    names = (p.name for p in Parameter.parse(inputs) if p.name.endswith("_weights"))
+    return QuantRule(weights=dict.fromkeys(names), hybrid=True, together=True)
 
 
 # -- one cell -----------------------------------------------------------------------------------

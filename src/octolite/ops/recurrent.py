@@ -25,6 +25,10 @@ from octolite.ops.cells import (
 )
 from octolite.ops.shapes import rank_of
 
+WEIGHTS = QuantRule(
+    weights={"weights": None, "recurrent_weights": None}, hybrid=True, together=True
+)
+
 
 def steps(
     products: Array, named: Mapping[str, Any], activation: Activation, prefix: str = ""
@@ -90,7 +94,7 @@ class RNN(Recurrent):
     inputs = "input weights recurrent_weights bias hidden_state!"
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     asymmetric_quantize_inputs: bool = attr(False)
-    quant = QuantRule(weights={"weights": None, "recurrent_weights": None}, hybrid=True)
+    quant = WEIGHTS
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
@@ -182,7 +186,7 @@ class SequenceRNN(Recurrent):
     time_major: bool = attr(False)
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     asymmetric_quantize_inputs: bool = attr(False)
-    quant = QuantRule(weights={"weights": None, "recurrent_weights": None}, hybrid=True)
+    quant = WEIGHTS
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
@@ -263,6 +267,7 @@ class BidirectionalSequenceRNN(Recurrent):
             f"{d}_{kind}weights": None for d in ("fw", "bw") for kind in ("", "recurrent_", "aux_")
         },
         hybrid=True,
+        together=True,
     )
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:

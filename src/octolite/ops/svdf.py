@@ -43,7 +43,9 @@ class SVDF(Recurrent):
     rank: int = attr(0)
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     asymmetric_quantize_inputs: bool = attr(False)
-    quant = QuantRule(weights={"weights_feature": None, "weights_time": None}, hybrid=True)
+    quant = QuantRule(
+        weights={"weights_feature": None, "weights_time": None}, hybrid=True, together=True
+    )
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)

@@ -10,6 +10,9 @@ codes. A use is one of
   added): at least two extents greater than one, one scale for all,
 * *parameter*: everything else, such as a bias or one factor for each channel: stays float.
 
+Operators that are hybrid with all of their weights or not at all (recurrent ones) get codes for
+the small ones too as soon as one is large.
+
 Weights have one copy, whoever reads them: where readers disagree about the axis, the first
 hybrid one (else the first) decides and the others read the real values through one shared
 DEQUANTIZE. An operator that only moves codes (GATHER, SLICE …) runs on the codes, with the
@@ -60,9 +63,10 @@ def quantize(
     work = [(graph, readers) for graph in model.graphs for readers in _constants(graph)]
     total, done = sum(readers.value.nbytes for _, readers in work), 0
     ledger = Ledger(chosen.name)
+    joint = Joint.of(work, chosen)
     for graph, readers in work:
         size = readers.value.nbytes
-        ledger.entries.append(_store(graph, readers, chosen))
+        ledger.entries.append(_store(graph, readers, chosen, joint))
         done += size
         if on_progress is not None:
             on_progress(done, total)
@@ -119,13 +123,55 @@ def _constants(graph: Graph) -> list[Readers]:
     return list(found.values())
 
 
-def _demand(value: Value, use: Use) -> Demand:
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Operators that take codes for all of their weights at once, the small ones too.
+
+    ``nodes`` and ``weights`` hold the ids of those that can, and of their weights.
+    """
+
+    nodes: frozenset[int] = frozenset()
+    weights: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, work: Sequence[tuple[Graph, Readers]], recipe: Recipe) -> Joint:
+        """Those with at least one weight that is large, and none that must stay as it is."""
+        if not recipe.hybrid or recipe.storage is not INT8:
+            return cls()
+        fit = {id(r.value) for graph, r in work if _fits_anywhere(graph, r)}
+        nodes: set[int] = set()
+        weights: set[int] = set()
+        for node in {id(use.node): use.node for _, r in work for use in r.uses}.values():
+            assert isinstance(node.op, Operator)
+            found = _weights_of(node) if node.op.quant.together else []
+            largest = max((v.data.size for v in found if v.data is not None), default=0)
+            if largest >= max(1, recipe.min_elements) and all(id(v) in fit for v in found):
+                nodes.add(id(node))
+                weights.update(map(id, found))
+        return cls(frozenset(nodes), frozenset(weights))
+
+
+def _weights_of(node: Node) -> list[Value]:
+    assert isinstance(node.op, Operator)
+    inputs = zip(node.op.input_parameters(), node.inputs, strict=False)
+    return [v for p, v in inputs if p.name in node.op.quant.weights and v is not None]
+
+
+def _fits_anywhere(graph: Graph, readers: Readers) -> bool:
+    """Whether a constant may be stored as codes, whatever its size."""
+    value = readers.value
+    plain = value.dtype is FLOAT32 and value.quant is None and not graph.is_output(value)
+    return plain and not any(_demand(value, use, Joint()).keep for use in readers.uses)
+
+
+def _demand(value: Value, use: Use, joint: Joint) -> Demand:
     op, inputs = use.node.op, use.node.inputs
     assert isinstance(op, Operator)
     parameters = op.input_parameters()
     name = parameters[min(use.index, len(parameters) - 1)].name
     if name in op.quant.weights:
         hybrid = op.quant.hybrid and inputs[0] is not None and inputs[0].dtype is FLOAT32
+        hybrid = hybrid and (not op.quant.together or id(use.node) in joint.nodes)
         return Demand(op.quant.weights[name], hybrid=hybrid)
     if op.quant.weights:
         return Demand(keep=f"{name} of {op.name}")
@@ -143,14 +189,15 @@ def _demand(value: Value, use: Use) -> Demand:
 # -- storing it ---------------------------------------------------------------------------------
 
 
-def _store(graph: Graph, readers: Readers, recipe: Recipe) -> Entry:
+def _store(graph: Graph, readers: Readers, recipe: Recipe, joint: Joint) -> Entry:
     """Rewrite one constant and its readers; returns what was done."""
     value, before = readers.value, stored_bytes(readers.value)
-    action, reason = Action.KEPT, _why_kept(graph, value, recipe)
+    needed = id(value) in joint.weights
+    action, reason = Action.KEPT, "" if needed else _why_kept(graph, value, recipe)
     if not reason and recipe.storage is FLOAT16:
         action, reason = _store_halves(graph, readers)
     elif not reason:
-        action, reason = _store_codes(graph, readers, recipe)
+        action, reason = _store_codes(graph, readers, recipe, joint)
     shape = value.data.shape if value.data is not None else ()
     return Entry(value.name, shape, readers.operators, before, stored_bytes(value), action, reason)
 
@@ -182,13 +229,16 @@ def _store_halves(graph: Graph, readers: Readers) -> tuple[Action, str]:
     return Action.FLOAT16, "through DEQUANTIZE"
 
 
-def _store_codes(graph: Graph, readers: Readers, recipe: Recipe) -> tuple[Action, str]:
+def _store_codes(
+    graph: Graph, readers: Readers, recipe: Recipe, joint: Joint
+) -> tuple[Action, str]:
     value = readers.value
-    demands = [_demand(value, use) for use in readers.uses]
+    demands = [_demand(value, use, joint) for use in readers.uses]
     for demand in demands:
         if demand.keep:
             return Action.KEPT, demand.keep
     axis = next((d.axis for d in demands if d.hybrid), demands[0].axis if demands else None)
+    axis = None if id(value) in joint.weights else axis
     assert value.data is not None
     codes, quant = numerics.quantize_weights(value.data, axis)
     if not np.all(np.isfinite(quant.scale)):
