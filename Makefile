@@ -15,7 +15,7 @@ $(VENV)/.stamp: pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/python examples/digits/demo.py
+	$(BIN)/python examples/demo.py
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2

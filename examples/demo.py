@@ -1,8 +1,8 @@
-"""The main job on a network that was trained on real digits: convert, check, time, compare.
+"""The main job on networks that were trained on real digits: convert, check, time, compare.
 
     make demo
 
-runs ``tflite_convert`` on the frozen graph beside this file, once in float and once with
+runs ``tflite_convert`` on each frozen graph, once in float and once with
 ``--post_training_quantize``, evaluates both files on images that training never saw, times them in
 turns, and prints one table. LiteRT joins in where it is installed.
 """
@@ -25,8 +25,21 @@ from rich.table import Table
 import octolite
 
 HERE = Path(__file__).parent
-OUT = HERE.parents[1] / "out"
+OUT = HERE.parent / "out"
+HELD_OUT = HERE / "digits" / "holdout.npz"
 ROUNDS, RUNS_PER_ROUND = 60, 5
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen graph, and the shape in which it takes an image of 8×8."""
+
+    title: str
+    path: Path
+    shape: tuple[int, ...]
+
+
+NETWORKS = (Network("convolutions", HERE / "digits" / "digits.pb", (8, 8, 1)),)
 
 
 @dataclass
@@ -48,13 +61,13 @@ class Contender:
         return made, source["index"], made.get_output_details()[0]["index"]
 
 
-def convert(name: str, *flags: str) -> Path:
+def convert(network: Network, suffix: str, *flags: str) -> Path:
     """The command of the README, in a process of its own."""
-    output = OUT / name
+    output = OUT / f"{network.path.stem}_{suffix}.tflite"
     command = [
         str(Path(sys.executable).with_name("tflite_convert")),
         f"--output_file={output}",
-        f"--graph_def_file={HERE / 'digits.pb'}",
+        f"--graph_def_file={network.path}",
         *flags,
     ]
     print("$ tflite_convert", *command[1:], flush=True)
@@ -95,29 +108,10 @@ def litert() -> Callable[..., Any] | None:
     return Interpreter
 
 
-def table(contenders: list[Contender]) -> Table:
-    made = Table(box=SIMPLE_HEAD, title=None)
-    for column in ("", "size", "accuracy", "latency, 1 thread", "against float"):
-        made.add_column(column, justify="left" if not column else "right", no_wrap=True)
-    base = float(np.median(contenders[0].milliseconds))
-    for c in contenders:
-        median = float(np.median(c.milliseconds))
-        made.add_row(
-            c.label,
-            f"{c.path.stat().st_size / 1e3:.0f} kB",
-            f"{100 * c.accuracy:.2f} %",
-            f"{median:.3f} ms",
-            f"{base / median:.2f}×",
-        )
-    return made
-
-
-def main() -> None:
-    OUT.mkdir(exist_ok=True)
-    with np.load(HERE / "holdout.npz") as data:
-        images, labels = data["images"].astype(np.float32), data["labels"]
-    small = convert("digits_int8.tflite", "--post_training_quantize")
-    large = convert("digits_float.tflite", "--quiet")
+def contend(network: Network, images: np.ndarray, labels: np.ndarray) -> list[Contender]:
+    """Convert, evaluate and time one network."""
+    small = convert(network, "int8", "--post_training_quantize")
+    large = convert(network, "float", "--quiet")
     contenders = [
         Contender("Octolite, float", large, octolite.Interpreter),
         Contender("Octolite, 8-bit weights", small, octolite.Interpreter),
@@ -128,11 +122,41 @@ def main() -> None:
             Contender("LiteRT, float", large, other),
             Contender("LiteRT, 8-bit weights", small, other),
         ]
+    shaped = images.reshape(-1, *network.shape)
     for contender in contenders:
-        evaluate(contender, images, labels)
-    race(contenders, images[:1])
+        evaluate(contender, shaped, labels)
+    race(contenders, shaped[:1])
+    return contenders
+
+
+def table(results: dict[str, list[Contender]]) -> Table:
+    made = Table(box=SIMPLE_HEAD, title=None)
+    for column in ("network", "", "size", "accuracy", "latency, 1 thread", "against float"):
+        left = column in ("network", "")
+        made.add_column(column, justify="left" if left else "right", no_wrap=True)
+    for title, contenders in results.items():
+        base = float(np.median(contenders[0].milliseconds))
+        for c in contenders:
+            median = float(np.median(c.milliseconds))
+            made.add_row(
+                title if c is contenders[0] else "",
+                c.label,
+                f"{c.path.stat().st_size / 1e3:.0f} kB",
+                f"{100 * c.accuracy:.2f} %",
+                f"{median:.3f} ms",
+                f"{base / median:.2f}×",
+            )
+        made.add_section()
+    return made
+
+
+def main() -> None:
+    OUT.mkdir(exist_ok=True)
+    with np.load(HELD_OUT) as data:
+        images, labels = data["images"].astype(np.float32), data["labels"]
+    results = {network.title: contend(network, images, labels) for network in NETWORKS}
     print(f"\n{len(labels)} images of handwritten digits that training never saw:")
-    Console(width=100, highlight=False).print(table(contenders))
+    Console(width=110, highlight=False).print(table(results))
 
 
 if __name__ == "__main__":
