@@ -341,4 +341,4 @@ def test_gate_functions_are_accurate(row: isa.Isa, name: str) -> None:
         assert worst < 2e-7
         if name == "tanh":
             whole = np.isfinite(x) & (np.abs(x) > 1e-30)
-            assert np.max(np.abs(out[whole] / exact[whole] - 1)) < 5e-7
+            assert np.max(np.abs(out[whole] / exact[whole] - 1)) < 1e-6
