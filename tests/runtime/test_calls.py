@@ -8,7 +8,7 @@ import pytest
 import octolite
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32, INT32, Array, Shape
-from octolite.ops.base import operator_class
+from octolite.ops.base import Operator, operator_class
 from octolite.ops.control import While
 from octolite.runtime import calls
 from octolite.tflite import write
@@ -77,20 +77,21 @@ def test_layers_in_a_loop_run_compiled_once_planned() -> None:
     assert [t.unit.op.name for t in interpreter.profile(2)] == ["WHILE"]
 
 
-def test_views_of_unknown_shape_outlive_what_they_view() -> None:
-    """A reshaped tensor is still there after the memory of the tensor itself was used again."""
+def test_views_of_unknown_shape_outlive_what_they_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reference gives may lie in its operand's memory, which is used again."""
+    monkeypatch.setattr(operator_class("RESHAPE"), "kernel", Operator.kernel)
     main = Graph("main")
     x, shape = main.add_input("x", FLOAT32, (64,)), main.add_input("shape", INT32, (2,))
-    flat = put(main, "NEG", x)
-    square = put(main, "RESHAPE", flat, shape)
+    square = put(main, "RESHAPE", put(main, "NEG", x), shape)
     later = x
     for _ in range(4):
-        later = put(main, "ABS", put(main, "SIN", later))
-    main.outputs = [put(main, "SQRT", put(main, "ABS", square)), later]
+        later = put(main, "ABS", put(main, "NEG", later))
+    main.outputs = [put(main, "NEG", square), later]
     data = np.linspace(-3, 3, 64, dtype=np.float32)
     interpreter = octolite.Interpreter(model_content=write(Model([main])))
-    out, _ = run(interpreter, data, np.array([8, 8], np.int32))
-    np.testing.assert_allclose(out, np.sqrt(np.abs(data)).reshape(8, 8), rtol=1e-6)
+    out, last = run(interpreter, data, np.array([8, 8], np.int32))
+    np.testing.assert_array_equal(out, data.reshape(8, 8))
+    np.testing.assert_array_equal(last, np.abs(data))
 
 
 def test_state_in_a_body_whose_shapes_change_lasts_while_it_can() -> None:
