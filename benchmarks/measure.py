@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 import octolite
-from benchmarks.models import Network, Row
+from benchmarks.models import Layer, Network
 from octolite.kernels import isa
 
 # A turn repeats the model for about this long, so that each finds the caches as it left them.
@@ -38,7 +38,7 @@ class Timing:
 class Result:
     """A row of the table: timings by contender, and our results' distance from LiteRT's."""
 
-    row: Row | Network
+    row: Layer | Network
     timings: dict[str, Timing]
     float_error: float
     hybrid_sqnr: float
@@ -51,7 +51,7 @@ class Result:
 CONTENDERS = ("LiteRT float", "LiteRT hybrid", "Octolite float", "Octolite hybrid")
 
 
-def measure(row: Row | Network, threads: int, runs: int) -> Result:
+def measure(row: Layer | Network, threads: int, runs: int) -> Result:
     """Time ``row`` in ``runs`` rounds of turns."""
     float_file, hybrid_file = row.files()
     sample = row.sample()

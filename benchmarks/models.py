@@ -10,10 +10,11 @@ import numpy as np
 
 import octolite
 from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import FLOAT32
-from octolite.ops.base import Operator
+from octolite.ir.types import FLOAT32, INT32, Activation
+from octolite.ops.base import Operator, operator_class
 from octolite.ops.conv import Conv2D
 from octolite.ops.fully_connected import FullyConnected
+from octolite.ops.indexing import EmbeddingLookup
 from octolite.quantize import quantize
 from octolite.tflite import read, write
 
@@ -30,10 +31,7 @@ class Row:
 
     def files(self) -> tuple[bytes, bytes]:
         """The float file and the quantized one. Gaussian weights, zero bias."""
-        model = self._model()
-        plain = write(model)
-        quantize(model, "dynamic")
-        return plain, write(model)
+        return _files(self._model())
 
     def _model(self) -> Model:
         weights = np.random.default_rng(0).standard_normal(self.weights, np.float32)
@@ -48,6 +46,82 @@ class Row:
         """An input with the range that a layer's output has: Gaussian, cut off below 0."""
         values = np.random.default_rng(1).standard_normal(self.input, np.float32)
         return np.maximum(values, 0)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A recurrent operator called ``operator``: ``steps`` of 256 features, 256 units."""
+
+    name: str
+    title: str
+    operator: str
+    steps: int = 50
+    units: int = 256
+
+    def files(self) -> tuple[bytes, bytes]:
+        """The float file and the quantized one. Gaussian weights, zero bias."""
+        return _files(self._model())
+
+    def _model(self) -> Model:
+        random = np.random.default_rng(0)
+        cls = operator_class(self.operator)
+        graph = Graph()
+        n = self.units
+
+        def value(name: str) -> Value | None:
+            if name == "input":
+                return graph.add_input("x", FLOAT32, (1, self.steps, n))
+            if name.endswith("state"):
+                return Value(name, FLOAT32, (1, n), is_variable=True)
+            if name.endswith("bias") and "projection" not in name:
+                return Value.constant(name, np.zeros(n, np.float32))
+            if name.endswith("weights") and not name.startswith(_OPTIONAL):
+                weights = random.standard_normal((n, n), np.float32)
+                return Value.constant(name, weights / np.sqrt(np.float32(2 * n)))
+            return None
+
+        inputs = [value(p.name) for p in cls.input_parameters() if "layer_norm" not in p.name]
+        given = {"activation": Activation.TANH, "time_major": False}
+        graph.outputs = list(graph.add(cls(**given), inputs, "y").outputs)
+        return Model([graph])
+
+    def sample(self) -> np.ndarray:
+        """Gaussian features."""
+        shape = (1, self.steps, self.units)
+        return np.random.default_rng(1).standard_normal(shape, np.float32)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Rows of a table [words, features] by their numbers."""
+
+    name: str
+    title: str
+    ids: int
+    table: tuple[int, int]
+
+    def files(self) -> tuple[bytes, bytes]:
+        """The float file and the quantized one."""
+        graph = Graph()
+        ids = graph.add_input("ids", INT32, (self.ids,))
+        table = np.random.default_rng(0).standard_normal(self.table, np.float32)
+        inputs = [ids, Value.constant("table", table)]
+        graph.outputs = [graph.add(EmbeddingLookup(), inputs, "y").output]
+        return _files(Model([graph]))
+
+    def sample(self) -> np.ndarray:
+        """Words at random."""
+        return np.random.default_rng(1).integers(0, self.table[0], self.ids).astype(np.int32)
+
+
+# The auxiliary input, peepholes and projections are left out.
+_OPTIONAL = tuple(f"{d}{part}" for d in ("", "fw_", "bw_") for part in ("aux", "cell_to", "proj"))
+
+
+def _files(model: Model) -> tuple[bytes, bytes]:
+    plain = write(model)
+    quantize(model, "dynamic")
+    return plain, write(model)
 
 
 @dataclass(frozen=True)
@@ -73,9 +147,16 @@ class Network:
         return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
-ROWS = (
+Layer = Row | Cells | Embedding
+
+ROWS: tuple[Layer, ...] = (
     Row("fc1", "FC 1×1024→1024", FullyConnected, (1, 1024), (1024, 1024)),
     Row("fc64", "FC 64×1024→1024", FullyConnected, (64, 1024), (1024, 1024)),
     Row("conv3x3", "Conv 3×3, 56×56×64→64", Conv2D, (1, 56, 56, 64), (64, 3, 3, 64)),
     Row("conv1x1", "Conv 1×1, 28×28×256→256", Conv2D, (1, 28, 28, 256), (256, 1, 1, 256)),
+    Cells("lstm", "LSTM 256, 50 steps", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+    Cells("rnn", "RNN 256, 50 steps", "UNIDIRECTIONAL_SEQUENCE_RNN"),
+    Cells("bilstm", "LSTM 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_LSTM"),
+    Cells("birnn", "RNN 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_RNN"),
+    Embedding("embedding", "50 of 20 000 embeddings of 256", 50, (20_000, 256)),
 )
