@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -265,7 +265,6 @@ class _OneWay(Recurrent, abstract=True):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     cell_clip: float = attr(0.0)
     proj_clip: float = attr(0.0)
-    batch_axis: ClassVar[int] = 0
 
     def check_arity(self, count: int) -> None:
         if count not in (20, 24):
@@ -342,9 +341,6 @@ class LSTM(_OneWay):
 
     name = "LSTM"
     options = "LSTMOptions"
-    activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
-    cell_clip: float = attr(0.0)
-    proj_clip: float = attr(0.0)
     kernel_type: int = attr(0)
     asymmetric_quantize_inputs: bool = attr(False)
 
@@ -380,9 +376,6 @@ class SequenceLSTM(_OneWay):
 
     name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
     options = "UnidirectionalSequenceLSTMOptions"
-    activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
-    cell_clip: float = attr(0.0)
-    proj_clip: float = attr(0.0)
     time_major: bool = attr(False)
     asymmetric_quantize_inputs: bool = attr(False)
     diagonal_recurrent_tensors: bool = attr(False)
