@@ -15,6 +15,8 @@ from octolite.passes import (
     folding,
     identities,
     layout,
+    loops,
+    recurrent,
     shapes,
     sharing,
 )
@@ -88,8 +90,19 @@ def optimize(
     Raises:
         ConversionError: the graph contradicts itself about a shape.
     """
-    # What a graph gives is known better once it has been rewritten: callers come after it.
-    return sum(_settle(graph, on_pass, explain) for graph in callees_first(model.graphs))
+    total = 0
+    while True:
+        # What a graph gives is known better once it has been rewritten: callers come after it.
+        graphs = callees_first(model.graphs)
+        total += sum(_settle(graph, on_pass, explain) for graph in graphs)
+        callers = loops.callers_of(model)
+        changed = loops.simplify(model)
+        if not changed:
+            changed = sum(recurrent.fuse(graph, explain) for graph in graphs)
+        loops.drop_graphs(model, callers)
+        if not changed:
+            return total
+        total += changed
 
 
 def _settle(graph: Graph, on_pass: OnPass | None, explain: Explanation | None) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
-from octolite.frontends.graphdef.extents import Extent
+from octolite.ir.origin import Extent
 from octolite.frontends.graphdef.loops import extent_of, make
 from octolite.frontends.graphdef.nodes import Ref, TfNode
 from octolite.frontends.graphdef.source import Source, see_through

@@ -12,7 +12,7 @@ import numpy as np
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
-from octolite.frontends.graphdef.extents import Extent, origin
+from octolite.ir.origin import Extent, origin
 from octolite.frontends.graphdef.nodes import Ref, Region
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import BOOL, INT32, Shape, TensorType

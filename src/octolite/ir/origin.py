@@ -26,6 +26,16 @@ def origin(value: Value, axis: int) -> int | Extent | None:
 
     Follows what computes ``value`` upward. ``None``: it cannot be told.
     """
+    return _follow(value, axis, False)
+
+
+def earliest(value: Value, axis: int) -> int | Extent:
+    """The same, or where following ends."""
+    found = _follow(value, axis, True)
+    return Extent(value, axis) if found is None else found
+
+
+def _follow(value: Value, axis: int, anywhere: bool) -> int | Extent | None:
     seen: set[tuple[int, int]] = set()
     stack = [Extent(value, axis)]
     while stack and len(seen) < _STEPS:
@@ -38,10 +48,14 @@ def origin(value: Value, axis: int) -> int | Extent | None:
             return known
         if value.producer is None:
             return Extent(value, axis)
+        more: list[Extent] = []
         if value.producer.op.name in ("WHILE", "IF"):
-            stack += reversed(_called(value, axis))
+            more = _called(value, axis)
         elif value.producer.op.name in RULES:
-            stack += reversed(RULES[value.producer.op.name](value.producer, axis))
+            more = RULES[value.producer.op.name](value.producer, axis)
+        if anywhere and not more:
+            return Extent(value, axis)
+        stack += reversed(more)
     return None
 
 
@@ -70,6 +84,11 @@ def _rows(node: Node, axis: int) -> list[Extent]:
 def _batch(node: Node, axis: int) -> list[Extent]:
     first = node.inputs[0]
     return [Extent(first, 0)] if first is not None and axis == 0 else []
+
+
+def _same(node: Node, axis: int) -> list[Extent]:
+    first = node.inputs[0]
+    return [] if first is None else [Extent(first, axis)]
 
 
 def _joined(node: Node, axis: int) -> list[Extent]:
@@ -142,6 +161,12 @@ def _updated(node: Node, axis: int) -> list[Extent]:
     return [Extent(v, axis) for v in pair if v is not None]
 
 
+def _sequence(node: Node, axis: int) -> list[Extent]:
+    """Recurrent operators keep time and batch."""
+    first = node.inputs[0]
+    return [Extent(first, axis)] if first is not None and axis < 2 else []
+
+
 def _expanded(node: Node, axis: int) -> list[Extent]:
     x, where = node.inputs[:2]
     if x is None or node.output.shape is None or where is None or where.data is None:
@@ -201,9 +226,13 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _broadcast),
     "FULLY_CONNECTED": _rows,
     "BATCH_MATMUL": _rows,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _sequence,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence,
     "CONV_2D": _batch,
     "DEPTHWISE_CONV_2D": _batch,
     **dict.fromkeys(_REDUCTIONS.split(), _reduced),
+    "REVERSE_V2": _same,
+    "REVERSE_SEQUENCE": _same,
     "CONCATENATION": _joined,
     "SPLIT": _split,
     "SPLIT_V": _split,
