@@ -158,5 +158,5 @@ ROWS: tuple[Layer, ...] = (
     Cells("rnn", "RNN 256, 50 steps", "UNIDIRECTIONAL_SEQUENCE_RNN"),
     Cells("bilstm", "LSTM 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_LSTM"),
     Cells("birnn", "RNN 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_RNN"),
-    Embedding("embedding", "50 of 20 000 embeddings of 256", 50, (20_000, 256)),
+    Embedding("embedding", "512 of 20 000 embeddings of 256", 512, (20_000, 256)),
 )

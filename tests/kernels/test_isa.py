@@ -13,11 +13,13 @@ import pytest
 
 from octolite.errors import KernelError
 from octolite.kernels import (
+    cell,
     copy,
     depthwise,
     dot,
     isa,
     jit,
+    lookup,
     maps,
     normalize,
     pool,
@@ -25,6 +27,7 @@ from octolite.kernels import (
     reduce,
     resize,
     softmax,
+    spec,
     walk,
     winograd,
 )
@@ -48,13 +51,15 @@ UNITS = [
     resize.unit("bilinear"),
     resize.unit("nearest"),
     *(copy.unit(size) for size in (1, 2, 4, 8)),
+    lookup.unit(spec.Lookup(4, 8)),
+    lookup.unit(spec.Lookup(1, 4, scaled=True)),
     walk.unit(),
 ]
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
-    found = {"dot": row.dot, "real": row.real, "dense": row.dense, "lean": row.lean}
-    return {kind: tile for kind, tile in found.items() if tile is not None}
+    kinds = ("dot", "real", "dense", "lean", "crossed")
+    return {kind: tile for kind in kinds if (tile := getattr(row, kind)) is not None}
 
 
 def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
@@ -66,9 +71,14 @@ def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
 
 def units(row: isa.Isa) -> list[jit.Unit]:
     dots = [dot.unit(tile, curved) for tile in _tiles(row).values() for curved in (False, True)]
+    states = [tile for kind, tile in _tiles(row).items() if kind != "dense"]
+    dots += [cell.unit(tile, cell.Variant(4, True, True, True, True)) for tile in states]
+    dots += [cell.unit(tile, cell.Variant(1, False, False, False, False)) for tile in states]
     if row.dense is not None:
         dots.append(winograd.unit(row.dense, False))
-    return [*UNITS, *dots, prepare.unit(row.dot, True), prepare.unit(row.dot, False)]
+    coded = [tile for tile in (row.dot, row.crossed) if tile is not None]
+    quantized = [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
+    return [*UNITS, *dots, *quantized]
 
 
 def one_step(tile: isa.Tile) -> jit.Unit:

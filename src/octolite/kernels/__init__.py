@@ -6,9 +6,11 @@
     select     from a request to a kernel: ``build``; whether int8 pays
     layers     fully connected, convolution, depthwise: constants packed once, steps per shape
     winograd   3×3 convolutions where the CPU multiplies int16 pairs
+    recurrent  recurrent layers: one product for the inputs, then cells that step through them
     maps, pool, softmax, normalize, reduce, resize   operators without weights
+    lookup     rows of a table by their numbers
     views, copy   whatever moves elements, as copies between strided views
-    dot, depthwise, prepare, walk   the code of the steps, and of the threads that run them
+    dot, depthwise, cell, prepare, walk   the code of the steps, and of the threads that run them
     isa        one row per instruction set: its vectors and its dot-product tiles
     pack       weights in the order in which tiles read them
     simd       the builder that all of them are written with; maths, its functions; record,

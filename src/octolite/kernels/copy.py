@@ -99,7 +99,7 @@ def _emit(module: Any, name: str, body: Body) -> None:
     k.ret()
 
 
-def _pieces(
+def pieces(
     k: Builder, isa: Isa, size: int, total: Value, body: Callable[[Value, int], None]
 ) -> None:
     """``body(at, bytes)`` for vectors that cover ``total`` bytes, and then for ever fewer bytes."""
@@ -121,7 +121,7 @@ def _dense_rows(
         def body(at: Value, width: int) -> None:
             k.store(k.load(vec(I8, width), source + at), target + at)
 
-        _pieces(k, isa, size, args.run * size, body)
+        pieces(k, isa, size, args.run * size, body)
         loop.carry = [source + args.x_row, target + args.out_row]
 
 
@@ -136,7 +136,7 @@ def _fill_rows(
         def body(at: Value, width: int) -> None:
             k.store(value.splat(width // size), target + at)
 
-        _pieces(k, isa, size, args.run * size, body)
+        pieces(k, isa, size, args.run * size, body)
         loop.carry = [source + args.x_row, target + args.out_row]
 
 

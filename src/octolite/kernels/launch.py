@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,12 +58,14 @@ class Launch:
 
     ``output_shape``: extents of the (first) result. ``scratch_bytes``: working memory, 64-byte
     aligned, that the steps need while they run. ``macs``: multiplications of the operator.
+    ``checks``: to be called when the steps have run; they raise for what the steps found wrong.
     """
 
     output_shape: tuple[int, ...]
     macs: int
     stages: list[Stage] = field(default_factory=list)
     scratch_bytes: int = 0
+    checks: list[Callable[[], None]] = field(default_factory=list)
 
     def reserve(self, size: int) -> Place:
         """``size`` bytes of scratch, 64-byte aligned."""
@@ -90,6 +92,7 @@ class Launch:
             operands = {name: move(value) for name, value in stage.operands.items()}
             self.stages.append(replace(stage, operands=operands))
         self.macs += other.macs
+        self.checks += other.checks
 
     def steps(
         self, input_ptr: int | Sequence[int], output_ptr: int | Sequence[int], scratch_ptr: int

@@ -13,6 +13,7 @@ from octolite.kernels import isa as isas
 from octolite.kernels import winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
+from octolite.kernels.lookup import LookupLayer
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
 from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
@@ -28,6 +29,7 @@ from octolite.kernels.spec import (
     DepthwiseConv2D,
     FullyConnected,
     L2Normalization,
+    Lookup,
     PlainRequest,
     Pool2D,
     Recurrent,
@@ -52,6 +54,7 @@ Plain = (
     | ReduceLayer
     | ResizeLayer
     | CopyLayer
+    | LookupLayer
 )
 """What serves any other."""
 
@@ -79,6 +82,8 @@ def build_plain(request: PlainRequest, isa: isas.Isa | None = None) -> Plain:
             return ResizeLayer(request, row)
         case Copy():
             return CopyLayer(request, row)
+        case Lookup():
+            return LookupLayer(request, row)
 
 
 def build(

@@ -215,6 +215,20 @@ class Copy:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Rows of a table by their numbers, integers of ``index`` bytes; elements of ``size`` bytes.
+
+    ``scaled``: int8 codes come out as float32, by a scale for each row of the table or for all.
+    ``table_first``: the order of the inputs.
+    """
+
+    size: int
+    index: int
+    scaled: bool = False
+    table_first: bool = False
+
+
 COPIED = (1, 2, 4, 8)
 """Bytes of the elements that :class:`Copy` takes."""
 
@@ -230,7 +244,7 @@ BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_differenc
 Request = FullyConnected | Conv2D | DepthwiseConv2D
 """What comes with weights, a bias and nothing else."""
 
-PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy
+PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy | Lookup
 """What does not."""
 
 AnyRequest = Request | Recurrent | PlainRequest

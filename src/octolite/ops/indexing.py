@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
-from octolite.ops.base import Operator, QuantRule, attr, weight_quant
+from octolite.kernels import spec
+from octolite.ops.base import Operator, QuantRule, attr, is_symmetric, weight_quant
 from octolite.ops.case import case, codes, const, f32, flags, given, int8_weights, ints, weights
+from octolite.ops.movement import known
 from octolite.ops.shapes import (
     axis_of,
     constant_int,
@@ -109,6 +112,19 @@ class Gather(Operator):
         if self.batch_dims:
             return 5
         return 1 if x is None else {INT16: 4, BOOL: 3, INT8: 2}.get(x.dtype, 1)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Lookup | None:
+        x, indices = inputs[0], inputs[1]
+        if self.batch_dims or x is None or indices is None or x.dtype.kind in "so":
+            return None
+        size, index = x.dtype.numpy.itemsize, indices.dtype.numpy.itemsize
+        return spec.Lookup(size, index, table_first=True) if size in spec.COPIED else None
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        x, indices = (None if v is None else known(v.shape) for v in inputs)
+        if x is None or indices is None:
+            return None
+        return {"input_shape": indices, "table": x, "axis": axis_of(self.axis, len(x))}
 
     cases = (
         case(f32(5, 3), const([4, 0, 0])),
@@ -277,6 +293,23 @@ class EmbeddingLookup(Operator):
             check_indices(self.name, lookup, quant.scale.size)
             quant = Quant(quant.scale[lookup], quant.zero_point[lookup])
         return numerics.dequantize(rows, quant)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Lookup | None:
+        lookup, value = inputs[0], inputs[1]
+        if lookup is None or value is None or value.dtype.kind in "so":
+            return None
+        size, index = value.dtype.numpy.itemsize, lookup.dtype.numpy.itemsize
+        if value.quant is None:
+            return spec.Lookup(size, index) if size in spec.COPIED else None
+        return spec.Lookup(size, index, scaled=True) if is_symmetric(value, 0) else None
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        lookup, table = (None if v is None else known(v.shape) for v in inputs)
+        value = inputs[1]
+        if lookup is None or table is None or value is None:
+            return None
+        given: dict[str, Any] = {"input_shape": lookup, "table": table}
+        return given if value.quant is None else {**given, "scale": value.quant.scale}
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         value = inputs[1]

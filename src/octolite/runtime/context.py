@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class NativeRun:
     program: Program
     owners: list[Unit]
     """The unit that each native step belongs to."""
+    checks: list[tuple[Unit, Callable[[], None]]]
+    """What is to be asked of units when the run is over."""
 
 
 @dataclass(slots=True)
@@ -103,12 +105,14 @@ class Context:
         schedule: list[NativeRun | Step] = []
         native: list[Any] = []
         owners: list[Unit] = []
+        checks: list[tuple[Unit, Callable[[], None]]] = []
 
         def flush() -> None:
             if native:
-                schedule.append(NativeRun(self.executor.prepare(list(native)), list(owners)))
-                native.clear()
-                owners.clear()
+                program = self.executor.prepare(list(native))
+                schedule.append(NativeRun(program, list(owners), list(checks)))
+                for gathered in (native, owners, checks):
+                    gathered.clear()
 
         for step in self.plan.steps:
             if not self._moves(step):
@@ -120,6 +124,7 @@ class Context:
             steps = self._steps(step.unit, step.launch)
             native.extend(steps)
             owners.extend([step.unit] * len(steps))
+            checks.extend((step.unit, check) for check in step.launch.checks)
         flush()
         return schedule
 
@@ -163,11 +168,12 @@ class Context:
                 _note(timings, item.unit, label, 0, time.perf_counter_ns() - start)
 
     def _run_native(self, item: NativeRun, timings: dict[int, Timing] | None) -> None:
-        if timings is None:
-            self.executor.run(item.program)
-            return
-        spent = np.zeros(len(item.owners), np.int64)
+        spent = None if timings is None else np.zeros(len(item.owners), np.int64)
         self.executor.run(item.program, spent)
+        for unit, check in item.checks:
+            naming(unit.node, check)
+        if timings is None or spent is None:
+            return
         totals: dict[int, int] = {}
         for unit, nanoseconds in zip(item.owners, spent.tolist(), strict=True):
             totals[id(unit)] = totals.get(id(unit), 0) + nanoseconds
@@ -236,6 +242,8 @@ class Context:
         scratch = allocate(launch.scratch_bytes)
         steps = self._steps(unit, launch, scratch)
         self.executor.run(self.executor.prepare(steps))
+        for check in launch.checks:
+            naming(unit.node, check)
 
 
 def _note(timings: dict[int, Timing], unit: Unit, label: str, macs: int, spent: int) -> None:

@@ -112,9 +112,7 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
     request = op.kernel(operands)
-    if isinstance(request, spec.Copy) and not op.takes_arrays_as_they_are(operands, node.outputs):
-        request = None
-    if request is None:
+    if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     from octolite.kernels import select
 
@@ -133,6 +131,21 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     kernel = select.build(request, weights.data, None if bias is None else bias.data, scale)
     _forget(prepared, own)
     return Unit(node, op, kernel, choice, (op.input_parameters()[0].name,))
+
+
+def _keeps_codes(
+    op: Operator,
+    request: spec.AnyRequest,
+    inputs: Sequence[Operand | None],
+    outputs: Sequence[Operand],
+) -> bool:
+    """Whether a request that moves elements may do so with what these tensors hold."""
+    match request:
+        case spec.Lookup(scaled=True):
+            return outputs[0].quant is None
+        case spec.Copy() | spec.Lookup():
+            return op.takes_arrays_as_they_are(inputs, outputs)
+    return True
 
 
 def _constants(op: Operator, operands: Sequence[Operand | None]) -> dict[str, Constant]:
@@ -181,6 +194,8 @@ def choose(request: spec.AnyRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
         return True, "hybrid: asked for"
     if hybrid == "never":
         return False, "float: asked for, weights dequantized once"
+    if isinstance(request, spec.Lookup):
+        return True, "hybrid: only the rows that are read become real"
     if not isinstance(request, spec.Request | spec.Recurrent):
         return False, "float: no compiled hybrid kernel, weights dequantized once"
     from octolite.kernels import select
