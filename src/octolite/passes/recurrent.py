@@ -16,9 +16,11 @@ import numpy as np
 
 from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import FLOAT32, Array
+from octolite.ops.base import Operator
+from octolite.ops.lstm import SequenceLSTM
 from octolite.passes import counts, loops
 from octolite.passes.cells import Cell, inputs_of, lstm, rnn
-from octolite.passes.engine import Event, Explanation, take_over
+from octolite.passes.engine import Event, Explanation, merge_shapes, take_over
 from octolite.passes.loops import Loop, constant, is_zero
 from octolite.passes.steps import Builder, DeclinedError, Mask, Steps
 
@@ -27,13 +29,28 @@ NAME = "FuseRecurrentCells"
 
 def fuse(graph: Graph, explain: Explanation | None = None) -> int:
     """Replace loops of ``graph`` by recurrent operators; returns how many."""
-    fused = 0
+    fused = _settle_states(graph)
     for node in [n for n in graph.nodes if n.op.name == "WHILE"]:
         reason = _try(graph, node)
         fused += reason is None
         if explain is not None:
             explain.record(Event(NAME, (node.name,), reason))
     return fused
+
+
+def _settle_states(graph: Graph) -> int:
+    """Give variables the extents that have become known; returns how many."""
+    changed = 0
+    for node in graph.nodes:
+        assert isinstance(node.op, Operator)
+        names = [p.name for p in node.op.input_parameters()]
+        for name, shape in node.op.states(node.inputs).items():
+            value = node.inputs[names.index(name)]
+            if value is not None and value.shape is not None and None in value.shape:
+                told = merge_shapes(value.shape, shape)
+                changed += told not in (None, value.shape)
+                value.shape = told or value.shape
+    return changed
 
 
 def _try(graph: Graph, node: Node) -> str | None:
@@ -89,7 +106,9 @@ class _Fusion:
             raise DeclinedError("its counters do not start from 0")
         forms = [counts.number(b) for b in bounds]
         lengths = {counts.extent(v, 0) for v in self._sequences()}
-        return next((b for b, f in zip(bounds, forms, strict=True) if f in lengths), bounds[0])
+        pairs = zip(bounds, forms, strict=True)
+        found = next((b for b, f in pairs if f in lengths), bounds[0])
+        return found if found.data is None else self.build.constant(found.data)
 
     def _sequences(self) -> list[Value]:
         """Tensors that the loop reads or writes step by step."""
@@ -262,7 +281,7 @@ class _Fusion:
             raise DeclinedError(f"its counter {result.name!r} is read behind it")
         item = self._written(state)
         if item is not None:
-            return self._sequence(state, item)
+            return self._sequence(state, *item)
         if id(state.new) not in self.steps.known:
             raise DeclinedError(
                 f"its last {state.new.name!r} is read behind it, and is not the output of a cell "
@@ -270,39 +289,51 @@ class _Fusion:
             )
         return self._last(state)
 
-    def _written(self, state: State) -> Value | None:
-        """What each step writes to a TensorArray, in the order of the steps."""
+    def _written(self, state: State) -> tuple[Value, Value] | None:
+        """What each step writes to a TensorArray, and at which index."""
         node = self.loop.body.outputs[state.index].producer
         if node is None or node.op.name != "DYNAMIC_UPDATE_SLICE":
             return None
         array, update, start = node.inputs[:3]
-        if array is not state.old:
+        if array is not state.old or update is None or start is None:
             return None
-        at = None if start is None else start.producer
-        first = at.inputs[0] if at is not None and at.op.name == "PACK" else None
-        if first is None or not self.steps.is_clock(first):
-            raise DeclinedError("it writes its results in another order than that of the steps")
-        item = None if update is None else update.producer
-        if item is None or item.op.name not in ("RESHAPE", "EXPAND_DIMS"):
+        index: Value | None = start
+        if start.data is not None:
+            index = self.build.constant(start.data.reshape(-1)[0])
+        elif start.producer is not None and start.producer.op.name == "PACK":
+            index = start.producer.inputs[0]
+        item = update.producer
+        if index is None or item is None or item.op.name not in ("RESHAPE", "EXPAND_DIMS"):
             raise DeclinedError("what it writes in a step is not one element")
-        return item.inputs[0]
+        assert item.inputs[0] is not None
+        return item.inputs[0], index
 
-    def _sequence(self, state: State, item: Value) -> Value:
-        """A TensorArray in full."""
+    def _sequence(self, state: State, item: Value, index: Value) -> Value:
+        """A TensorArray when the loop has ended."""
         array = self.loop.node.inputs[state.index]
         assert array is not None
-        if counts.extent(array, 0) != counts.number(self.steps.length):
-            raise DeclinedError(f"it may not fill the TensorArray {array.name!r}")
         if not self.steps.varies(item):
             raise DeclinedError(f"{item.name!r} is the same in each step")
         steps = self.steps.all(item)
         if self.steps.dirty.get(id(item)) is not None:
             raise DeclinedError(f"{item.name!r} is read past the end of a sequence")
+        if constant(index) == 0 and counts.extent(array, 0) == ("number", 1):
+            return self._behind(steps, keep=True)
+        if not self.steps.is_clock(index):
+            raise DeclinedError("it writes its results in another order than that of the steps")
+        if counts.extent(array, 0) != counts.number(self.steps.length):
+            raise DeclinedError(f"it may not fill the TensorArray {array.name!r}")
         if self.short is not None and not self._ends_in_zeros(item):
-            raise DeclinedError(
-                f"{item.name!r} may not be zero past the end of the longest sequence"
-            )
+            raise DeclinedError(f"{item.name!r} may not be zero behind the longest sequence")
         return steps
+
+    def _behind(self, steps: Value, keep: bool) -> Value:
+        """The last step, as an array of one step if ``keep``."""
+        if self.short is not None:
+            raise DeclinedError("its last step is not known before it has run")
+        bounds = self.build.integers(-1), self.build.integers(0), self.build.integers(1)
+        mask = 0 if keep else 1
+        return self.build.add("STRIDED_SLICE", steps, *bounds, shrink_axis_mask=mask, end_mask=1)
 
     def _ends_in_zeros(self, item: Value) -> bool:
         node = item.producer
@@ -315,12 +346,11 @@ class _Fusion:
 
     def _last(self, state: State) -> Value:
         """The state behind the last step, of each row's own length where there is a mask."""
-        steps, build = self.steps.known[id(state.new)], self.build
+        steps = self.steps.known[id(state.new)]
         if state.mask is None:
-            if self.steps.dirty.get(id(state.new)) is not None or self.short is not None:
+            if self.steps.dirty.get(id(state.new)) is not None:
                 raise DeclinedError(f"{state.new.name!r} goes on past the end of a sequence")
-            bounds = build.integers(-1), build.integers(0), build.integers(1)
-            return build.add("STRIDED_SLICE", steps, *bounds, shrink_axis_mask=1, end_mask=1)
+            return self._behind(steps, keep=False)
         if self.short is not None and not self._covers(state.mask):
             raise DeclinedError(f"{state.new.name!r} may end before its sequence does")
         return self._at_end(state, steps)
@@ -447,8 +477,6 @@ def _operator(build: Builder, cell: Cell, inputs: list[Value], x: Value, time_ma
         if bias is not None:
             given["projection_bias"] = array(bias, "projection_bias")
     given["output_state"], given["cell_state"] = state("h", outputs), state("c", units)
-    from octolite.ops.lstm import SequenceLSTM
-
     names = [p.name for p in SequenceLSTM.input_parameters()][:20]
     return build.add(
         "UNIDIRECTIONAL_SEQUENCE_LSTM", *[given.get(n) for n in names],

@@ -272,6 +272,24 @@ def _split(steps: Steps, node: Node) -> list[Value]:
     return list(first.producer.outputs)
 
 
+def _reshaped(steps: Steps, node: Node) -> list[Value]:
+    """Axes of extent 1 are taken away and put in; no other change can be told from [time, …]."""
+    x = node.inputs[0]
+    before, after = None if x is None else x.shape, node.output.shape
+    if x is None or before is None or after is None:
+        raise DeclinedError(f"the ranks of {node} are not known")
+    if [d for d in before if d != 1] != [d for d in after if d != 1] or before.count(None) > 1:
+        raise DeclinedError(f"{node} arranges the rows of a step anew")
+    value = steps.all(x)
+    gone = tuple(i + 1 for i, d in enumerate(before) if d == 1)
+    if gone:
+        value = steps.build.add("SQUEEZE", value, squeeze_dims=gone)
+    for i, d in enumerate(after):
+        if d == 1:
+            value = steps.build.add("EXPAND_DIMS", value, steps.build.constant(np.int32(i + 1)))
+    return [value]
+
+
 _ELEMENTWISE = """
     ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE LESS LESS_EQUAL GREATER GREATER_EQUAL
     EQUAL NOT_EQUAL LOGICAL_AND LOGICAL_OR LOGICAL_NOT TANH LOGISTIC RELU RELU6 RELU_N1_TO_1 ELU
@@ -287,5 +305,6 @@ RULES: dict[str, Rule] = {
     "FULLY_CONNECTED": _product,
     "CONCATENATION": _joined,
     "SPLIT": _split,
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshaped),
 }
 """How each operator works on all steps."""
