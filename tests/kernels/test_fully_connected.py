@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from octolite.ir.types import Activation, Array
-from octolite.kernels import isa, spec
+from octolite.kernels import isa, layers, spec
 from octolite.runtime.executor import Executor
 from tests.kernels import oracle
 from tests.kernels.conftest import Problem, around
@@ -72,6 +72,30 @@ def test_extreme_codes_are_exact(
         check(problem, x, row, alone)
     problem.weights[...] = np.where(np.arange(depth) % 2, 127, -127)
     check(problem, x, row, alone)
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_crossed_steps_are_exact(
+    row: isa.Isa,
+    asymmetric: bool,
+    alone: Executor,
+    random: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With odd counts of steps, ends of blocks, the largest codes and a row of NaN."""
+    monkeypatch.setattr(layers, "MIN_CROSSED", 0)
+    for (m, n), k in zip(
+        itertools.product((12, 13, 14, 15, 25), around(row.dot.width)),
+        itertools.cycle((1, 2, 3, 4, 5, 7, 8, 15, 17, 63, 1030)),
+        strict=False,
+    ):
+        request = spec.FullyConnected(k, n, hybrid=True, asymmetric=asymmetric)
+        problem = Problem.of(request, random)
+        x = random.standard_normal((m, k), np.float32)
+        check(problem, x, row, alone)
+        problem.weights[...] = np.where(np.arange(k) % 4 < 2, -128, 127)
+        x[0], x[1], x[2, 0] = 1, -1, np.nan
+        check(problem, x, row, alone)
 
 
 @pytest.mark.parametrize("activation", [a for a in Activation if a is not Activation.SIGN_BIT])

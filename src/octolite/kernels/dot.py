@@ -32,9 +32,11 @@ ARGS = Record(
     scale=PTR,  # float32 [panels, width]: weight scales      (hybrid only)
     total=PTR,  # int32 [panels, width]: sums of weight codes (hybrid only)
     bias=PTR,  # float32 [panels, width]
+    cross=PTR,  # int32 [panels, width]: of weights (crossed tiles only, see run_crossed)
     row_of=PTR,  # int32 [rows + slack]: which scale and zero point  (hybrid only)
     row_scale=PTR,  # float32                                        (hybrid only)
     row_zero=PTR,  # int32, of the stored code                       (hybrid only)
+    row_cross=PTR,  # int32: of activations  (crossed tiles only)
     out=PTR,  # float32 [rows, channels]
     out_bytes=I64,  # from row to row
     low=F32,  # the activation clamps to these
@@ -98,7 +100,12 @@ def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool
     place = args.panel_at + panel * 24
     base = args.a + k.load(I64, place)
     starts = [base + k.load(I64, args.row_at + (row + r) * 8) for r in range(height)]
-    sums = _accumulate(k, tile, args, starts, args.panels + panel * args.panel_bytes)
+    weights = args.panels + panel * args.panel_bytes
+    chains = 4 if height == 1 and not tile.crossed else 1
+    begin = no_sums(k, tile, height, chains)
+    if tile.crossed:
+        begin = _cross_terms(k, tile, args, row, panel, height)
+    sums = _accumulate(k, tile, args, starts, weights, begin, chains)
 
     count = k.load(I64, place + 16)
     outs = []
@@ -122,18 +129,37 @@ def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool
 
 
 def _accumulate(
-    k: Builder, tile: Tile, args: SimpleNamespace, starts: list[Value], weights: Value
+    k: Builder,
+    tile: Tile,
+    args: SimpleNamespace,
+    starts: list[Value],
+    weights: Value,
+    sums: list[Value],
+    chains: int,
 ) -> list[list[Value]]:
     """The sums [row][vector] over all taps. One row alone runs several chains side by side,
     as it waits for weights and not for the multiplier."""
-    height = len(starts)
-    chains = 4 if height == 1 else 1
-    with k.loop(0, args.taps, carry=[weights, *no_sums(k, tile, height, chains)]) as taps:
+    with k.loop(0, args.taps, carry=[weights, *sums]) as taps:
         shift = k.load(I64, args.tap_at + taps.index * 8)
         rows = [start + shift for start in starts]
         b_at, *sums = taps.carry
         taps.carry = run_segment(k, tile, rows, b_at, sums, args.steps, chains)
-    return join_chains(tile, height, taps.carry[1:])
+    return join_chains(tile, len(starts), taps.carry[1:])
+
+
+def _cross_terms(
+    k: Builder, tile: Tile, args: SimpleNamespace, row: Value, panel: Value, height: int
+) -> list[Value]:
+    """What sums begin with, so that what :func:`run_crossed` adds too much is gone."""
+    kind = vec(I32, tile.lanes)
+    line = args.cross + panel * (4 * tile.width)
+    of_weights = [k.load(kind, line + 4 * tile.lanes * v) for v in range(tile.vectors)]
+    sums = []
+    for r in range(height):
+        which = k.load(I32, args.row_of + (row + r) * 4).sext(I64) * 4
+        of_row = k.load(I32, args.row_cross + which).splat(tile.lanes)
+        sums += [k.const(kind, 0) - (of_row + term) for term in of_weights]
+    return sums
 
 
 def no_sums(k: Builder, tile: Tile, height: int, chains: int = 1) -> list[Value]:
@@ -166,6 +192,9 @@ def run_segment(
         whole = steps // chains * chains
         weights, *sums = run_steps(k, tile, rows, weights, sums, start, whole, chains)
         start = whole
+    if tile.crossed:
+        start = steps // 2 * 2
+        weights, *sums = run_crossed(k, tile, rows, weights, sums, start)
     return run_steps(k, tile, rows, weights, sums, start, steps)
 
 
@@ -203,6 +232,34 @@ def run_steps(
                     inner[slot] = tile.emit(k, inner[slot], a, b[v])
         steps.carry = [here + chains * vectors * b_bytes, *inner]
     return steps.carry
+
+
+def run_crossed(
+    k: Builder, tile: Tile, rows: list[Value], weights: Value, sums: list[Value], steps: Value
+) -> list[Value]:
+    """As :func:`run_steps`, for an even number of steps of int16 pairs, with half the products.
+
+    With the activations ``a, a'`` and the weights ``b, b'`` of two steps,
+    ``(a + b') · (a' + b) = a·b + a'·b' + a·a' + b·b'``. What is too much depends on the row alone
+    (``a·a'``) and on the channel alone (``b·b'``). Sums of codes fit int16, and everything else
+    wraps without harm. Additions have more ports than multiplications. Source: Winograd, "A New
+    Algorithm for Inner Product".
+    """
+    vectors = tile.vectors
+    a_bytes = tile.depth * tile.code.itemsize
+    b_bytes = tile.lanes * tile.depth * tile.weight.itemsize
+    with k.loop(0, steps, 2, carry=[weights, *sums]) as loop:
+        here, *inner = loop.carry
+        b = [tile.load_b(k, here + n * b_bytes) for n in range(2 * vectors)]
+        first, second = b[:vectors], b[vectors:]
+        for r, row in enumerate(rows):
+            at = row + loop.index * a_bytes
+            one, other = (tile.load_a(k, at + n * a_bytes).bits(b[0].type) for n in range(2))
+            for v in range(vectors):
+                x, y = one + second[v], other + first[v]
+                inner[r * vectors + v] = tile.emit(k, inner[r * vectors + v], x, y)
+        loop.carry = [here + 2 * vectors * b_bytes, *inner]
+    return loop.carry
 
 
 def _hybrid_epilogue(

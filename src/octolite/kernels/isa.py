@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from llvmlite import binding as llvm
@@ -34,6 +34,7 @@ class Tile:
     every lane, ``load_b`` loads a step of weights, ``emit`` adds the products to an accumulator.
     ``heights``: rows that a block may have, ascending; ``vectors``: vectors that it is wide.
     ``rate``: products in a cycle that a block reaches, for choosing between kernels.
+    ``crossed``: two steps at a time, by :func:`octolite.kernels.dot.run_crossed`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Tile:
     vectors: int
     rate: float
     mnemonic: str = ""
+    crossed: bool = False
 
     @property
     def width(self) -> int:
@@ -70,7 +72,8 @@ class Isa:
     ``lanes``: floats in a vector. ``real`` is the tile of float products, ``dot`` that of int8
     products; ``dense``, where there is one, replaces ``dot`` where each weight is used for many
     rows, so that it need not be small. It packs weights in the same order. ``lean`` replaces it
-    where each weight is used for few rows; it is exact as long as no weight is -128.
+    where each weight is used for few rows; it is exact as long as no weight is -128. ``crossed``
+    replaces ``dense`` where every row of activations has a range, and so its own codes.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Isa:
     real: Tile
     dense: Tile | None = None
     lean: Tile | None = None
+    crossed: Tile | None = None
 
     @property
     def runs_here(self) -> bool:
@@ -233,6 +237,8 @@ GENERIC = Isa(
     dense=_pair_tile(4, _madd_any(4), (1, 2, 4), wide=True),
 )
 
+_WIDE = _pair_tile(8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd", wide=True)
+
 AVX2 = Isa(
     name="avx2",
     cpu="x86-64-v3",
@@ -241,10 +247,9 @@ AVX2 = Isa(
     lanes=8,
     dot=_pair_tile(8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd"),
     real=_real_tile(8, (1, 2, 4, 6)),
-    dense=_pair_tile(
-        8, _madd_x86(8, "llvm.x86.avx2.pmadd.wd"), (1, 2, 4, 6), "vpmaddwd", wide=True
-    ),
+    dense=_WIDE,
     lean=_quad_tile(8, (1, 2, 4)),
+    crossed=replace(_WIDE, name="pmaddwd-crossed", heights=(1, 2, 4), crossed=True),
 )
 
 AVXVNNI = Isa(

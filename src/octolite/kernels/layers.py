@@ -22,6 +22,8 @@ from octolite.kernels.spec import Conv2D, DepthwiseConv2D, FullyConnected, Reque
 
 Pair = tuple[int, int]
 
+# Products of a row that make a crossed tile worth the sums that each row then needs.
+MIN_CROSSED = 32 * 1024
 # Bytes of activations that a tile of products may go over again and again.
 _CACHED = 128 * 1024
 # Elements that make a tile of a copying step worth its dispatch.
@@ -37,6 +39,7 @@ class Image:
     row_bytes: int
     scale: Operand = NOWHERE
     zero: Operand = NOWHERE
+    cross: Operand = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,22 @@ class Layer:
     # Steps that come before the products -------------------------------------------------
 
     def _quantize_rows(
-        self, launch: Launch, source: Place, source_at: Array, depth: int, threads: int
+        self,
+        launch: Launch,
+        tile: Tile,
+        source: Place,
+        source_at: Array,
+        depth: int,
+        threads: int,
     ) -> Image:
-        """Codes of rows that start at ``source_at`` (bytes), each by its own range."""
+        """Codes for ``tile`` of rows that start at ``source_at`` (bytes), each by its own range."""
         rows = len(source_at)
-        row_bytes = round_up(depth * self.tile.code.itemsize, 64)
+        row_bytes = round_up(depth * tile.code.itemsize, 64)
         codes = launch.reserve(rows * row_bytes + 64)
         scale, zero = launch.reserve(rows * 4), launch.reserve(rows * 4)
+        cross = launch.reserve(rows * 4) if tile.crossed else NOWHERE
         chunk = _chunk(rows, depth, threads)
-        library = jit.load(prepare.unit(self.tile, self.request.asymmetric), self.isa)
+        library = jit.load(prepare.unit(tile, self.request.asymmetric), self.isa)
         launch.add(
             "quantize rows",
             library["quantize_rows"],
@@ -104,10 +114,11 @@ class Layer:
             code_bytes=row_bytes,
             scale=scale,
             zero=zero,
+            cross=cross,
             rows=rows,
             chunk=chunk,
         )
-        return Image(codes, rows * row_bytes, row_bytes, scale, zero)
+        return Image(codes, rows * row_bytes, row_bytes, scale, zero, cross)
 
     def _float_image(self, launch: Launch, source: Place, window: Window, threads: int) -> Image:
         """The image as it is, or a copy with zeros around it where windows leave it."""
@@ -225,14 +236,22 @@ class DotLayer(Layer):
         self.work = weights.size
         self.panels = pack.panels(self.tile, weights, groups, bias, weight_scale)
         self._panel_at = self.panels.at * np.array([self.tile.code.itemsize, 1, 1])
-        self._fn = self._function(self.tile)
+        self._cross: Array | None = None
 
-    def _function(self, tile: Tile) -> int:
-        return jit.load(dot.unit(tile, self.curved), self.isa)["dot"]
+    def _products(self, rows: int) -> tuple[Array, Tile]:
+        """The packed weights, and the tile that takes them, for so many rows."""
+        return self.panels.data, self.tile
 
-    def _products(self, rows: int) -> tuple[Array, int]:
-        """The packed weights, and the function that takes them, for so many rows."""
-        return self.panels.data, self._fn
+    def _by_row(self, rows: int) -> tuple[Array, Tile]:
+        """The same where each row has codes of its own, not shared with its neighbours."""
+        data, tile = self._products(rows)
+        crossed = self.isa.crossed
+        few = rows < 2 * tile.heights[-1] or self.work < MIN_CROSSED
+        if crossed is None or tile is not self.isa.dense or few:
+            return data, tile
+        if self._cross is None:
+            self._cross = pack.cross_sums(data)
+        return data, crossed
 
     def _dot(
         self,
@@ -242,16 +261,16 @@ class DotLayer(Layer):
         row_of: Array,
         tap_at: Array,
         threads: int,
+        products: tuple[Array, Tile],
     ) -> None:
-        rows, tile = len(row_at), self.tile
+        rows, (panels, tile) = len(row_at), products
         slack = tile.heights[-1]
         steps = -(-self.depth // tile.depth)
-        row_chunk, panel_chunk = self._tiling(rows, threads)
+        row_chunk, panel_chunk = self._tiling(rows, tile, threads)
         row_chunks = -(-rows // row_chunk)
-        panels, fn = self._products(rows)
         launch.add(
             self.label,
-            fn,
+            jit.load(dot.unit(tile, self.curved), self.isa)["dot"],
             dot.ARGS,
             row_chunks * -(-self.panels.count // panel_chunk),
             a=image.place,
@@ -265,9 +284,11 @@ class DotLayer(Layer):
             scale=self.panels.scale,
             total=self.panels.total,
             bias=self.panels.bias,
+            cross=self._cross if tile.crossed and self._cross is not None else NOWHERE,
             row_of=np.pad(row_of.astype(np.int32), (0, slack), mode="edge"),
             row_scale=image.scale,
             row_zero=image.zero,
+            row_cross=image.cross,
             out=OUTPUT,
             out_bytes=self.channels * 4,
             low=self.low,
@@ -279,11 +300,11 @@ class DotLayer(Layer):
             panel_chunk=panel_chunk,
         )
 
-    def _tiling(self, rows: int, threads: int) -> Pair:
+    def _tiling(self, rows: int, tile: Tile, threads: int) -> Pair:
         """Rows and panels of a tile: activations of a tile stay in the second cache, and every
         thread finds several tiles unless the whole is small."""
-        top, count = self.tile.heights[-1], self.panels.count
-        bytes_ = rows * (self.work // self.channels) * self.tile.code.itemsize
+        top, count = tile.heights[-1], self.panels.count
+        bytes_ = rows * (self.work // self.channels) * tile.code.itemsize
         row_chunk = round_up(-(-rows // max(1, round(bytes_ / _CACHED))), top)
         panel_chunk = count
         # Some 100 000 products take a few microseconds: no smaller tiles than that.
@@ -306,7 +327,7 @@ class FullyConnectedLayer(DotLayer):
     request: FullyConnected
     _dense: Array | None = None
 
-    def _products(self, rows: int) -> tuple[Array, int]:
+    def _products(self, rows: int) -> tuple[Array, Tile]:
         """Few rows wait for the weights, so they are read as bytes; for many, they are widened
         once where that is faster."""
         tile = self.isa.dense
@@ -315,7 +336,7 @@ class FullyConnectedLayer(DotLayer):
         if self._dense is None:
             self._dense = pack.aligned(self.panels.data.shape, tile.weight)
             self._dense[...] = self.panels.data
-        return self._dense, self._function(tile)
+        return self._dense, tile
 
     def launch(
         self,
@@ -331,10 +352,11 @@ class FullyConnectedLayer(DotLayer):
         if 0 in launch.output_shape:
             return launch
         index = np.arange(rows, dtype=np.int64)
-        image = Image(INPUT, rows * depth * 4, depth * 4)
+        image, products = Image(INPUT, rows * depth * 4, depth * 4), self._by_row(rows)
         if self.request.hybrid:
-            image = self._quantize_rows(launch, INPUT, index * (depth * 4), depth, threads)
-        self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads)
+            source_at = index * (depth * 4)
+            image = self._quantize_rows(launch, products[1], INPUT, source_at, depth, threads)
+        self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads, products)
         return launch
 
 
@@ -365,16 +387,26 @@ class ConvLayer(DotLayer):
             source = self._float_image(launch, INPUT, window, threads)
             depth = self.request.in_channels
             source_at = _pixels(window, source, 4)
-            image = self._quantize_rows(launch, source.place, source_at, depth, threads)
-            index = np.arange(pixels, dtype=np.int64)
-            self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads)
+            index, products = np.arange(pixels, dtype=np.int64), self._by_row(pixels)
+            image = self._quantize_rows(
+                launch, products[1], source.place, source_at, depth, threads
+            )
+            self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads, products)
             return launch
         else:
             image = self._code_image(launch, INPUT, window, threads)
         item = self.tile.code.itemsize
         taps = _taps(self.request, image.row_bytes, item)
         row_of = np.repeat(np.arange(input_shape[0]), math.prod(window.output))
-        self._dot(launch, image, _pixels(window, image, item), row_of, taps, threads)
+        self._dot(
+            launch,
+            image,
+            _pixels(window, image, item),
+            row_of,
+            taps,
+            threads,
+            self._products(pixels),
+        )
         return launch
 
 

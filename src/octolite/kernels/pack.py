@@ -90,6 +90,16 @@ def panels(
     )
 
 
+def cross_sums(data: Array) -> Array:
+    """Products of each step's weights with those of the next, summed over pairs of steps, for
+    ``data`` as :class:`Panels` has it: int32 [panel, vector, lane]."""
+    steps = data.shape[2] // 2 * 2
+    sums = np.einsum(
+        "ptsvld,ptsvld->pvl", data[:, :, 0:steps:2], data[:, :, 1:steps:2], dtype=np.int32
+    )
+    return np.ascontiguousarray(sums)
+
+
 def channel_vector(values: Array | None, channels: int, default: float) -> Array:
     """One float32 a channel, from one a channel, one for all, or none."""
     given = np.float32(default) if values is None else np.asarray(values, np.float32).reshape(-1)

@@ -28,6 +28,7 @@ ROWS = Record(
     code_bytes=I64,  # from row to row of codes; a multiple of a vector
     scale=PTR,  # float32 [rows]
     zero=PTR,  # int32 [rows], of the stored code
+    cross=PTR,  # int32 [rows]: cross_sum of each  (crossed tiles only)
     rows=I64,
     chunk=I64,  # rows of a tile
 )
@@ -73,7 +74,8 @@ def unit(tile: Tile, asymmetric: bool) -> Unit:
         _emit_image(module, isa, tile, asymmetric)
 
     exports = ("quantize_rows", "image_range", "quantize_image")
-    return Unit(f"quantize {tile.code}+{tile.offset} asymmetric={asymmetric}", exports, emit)
+    code = f"{tile.code}+{tile.offset} crossed={tile.crossed}"
+    return Unit(f"quantize {code} asymmetric={asymmetric}", exports, emit)
 
 
 def float_unit() -> Unit:
@@ -149,13 +151,12 @@ def parameters(
     )
 
 
-def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
-    """A function from a vector of floats to a vector of stored codes."""
-    inverse, zero, mask = (v.splat(lanes) for v in (p.inverse, p.zero, p.mask))
+def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace) -> Any:
+    """A function from a vector of floats, however wide, to one of stored codes."""
     element = I8 if tile.code.itemsize == 1 else I16
 
     def quantize(x: Value) -> Value:
-        code = (nearest(k, x * inverse) + zero) & mask
+        code = (nearest(k, x * p.inverse) + p.zero) & p.mask
         code = k.smin(k.smax(code, -128 if asymmetric else -127), 127)
         return (code + tile.offset).trunc(element)
 
@@ -202,12 +203,35 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
                 zero=k.load(I32, at + line),
                 mask=k.load(I32, at + 2 * line),
             )
-            quantize = quantizer(k, tile, asymmetric, one, isa.lanes)
+            quantize = quantizer(k, tile, asymmetric, one)
             source = args.source + k.load(I64, args.source_at + row * 8)
-            transform(
-                k, isa, source, args.depth, args.codes + row * args.code_bytes, tile, quantize
-            )
+            out = args.codes + row * args.code_bytes
+            transform(k, isa, source, args.depth, out, tile, quantize)
+            if tile.crossed:
+                k.store(cross_sum(k, tile, out, args.depth), args.cross + row * 4)
     k.ret()
+
+
+def cross_sum(k: Builder, tile: Tile, codes: Value, depth: Value) -> Value:
+    """Products of each step's codes with those of the next, summed over pairs of steps: what
+    :func:`octolite.kernels.dot.run_crossed` takes for known."""
+    whole, pair = vec(I32, tile.lanes), 2 * tile.depth * tile.code.itemsize
+    nothing = k.const(whole, 0)
+    step = 4 * tile.lanes
+    size = (depth + (tile.depth - 1)) // (2 * tile.depth) * pair
+    shifted = [lane + 1 if lane % 2 == 0 else tile.lanes for lane in range(tile.lanes)]
+
+    def add(total: Value, a: Value) -> Value:
+        words = vec(I16, 2 * tile.lanes)
+        return tile.emit(k, total, a.bits(words), a.pick(shifted, nothing).bits(words))
+
+    with k.loop(0, size // step * step, step, carry=[nothing]) as loop:
+        loop.carry = [add(loop.carry[0], k.load(whole, codes + loop.index))]
+    with k.loop(size // step * step, size, step, carry=loop.carry) as tail:
+        mask = k.first((size - tail.index) // 4, tile.lanes)
+        a = k.select(mask, k.load(whole, codes + tail.index), nothing)
+        tail.carry = [add(tail.carry[0], a)]
+    return k.fold(tail.carry[0], lambda x, y: x + y)
 
 
 def transform(
@@ -216,9 +240,10 @@ def transform(
     """``out[i] = change(source[i])`` by vectors, writing up to a vector more than ``size``."""
     kind = vec(F32, isa.lanes)
     item = tile.code.itemsize if tile else 4
-    whole = size // isa.lanes * isa.lanes
-    with k.loop(0, whole, isa.lanes) as loop:
-        x = k.load(kind, source + loop.index * 4)
+    together = isa.lanes * 4 // item  # codes are narrower than floats, and packed by two or four
+    whole = size // together * together
+    with k.loop(0, whole, together) as loop:
+        x = k.load(vec(F32, together), source + loop.index * 4)
         k.store(change(x), out + loop.index * item)
     with k.loop(whole, size, isa.lanes) as tail:
         x = k.load_first(kind, source + tail.index * 4, k.first(size - tail.index, isa.lanes))
@@ -256,7 +281,7 @@ def _emit_image(module: Any, isa: Isa, tile: Tile | None, asymmetric: bool) -> N
         with k.when(chunk.equals(0)):
             k.store(p.scale, args.scale + image * 4)
             k.store(p.stored_zero, args.zero + image * 4)
-        change = quantizer(k, tile, asymmetric, p, isa.lanes)
+        change = quantizer(k, tile, asymmetric, p)
         fill = p.stored_zero.trunc(I8 if item == 1 else I16).splat(isa.lanes)
 
     source = args.source + (image * args.image_bytes)
