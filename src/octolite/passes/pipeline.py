@@ -11,6 +11,7 @@ from octolite.ir.graph import Graph, Model, callees_first
 from octolite.passes import (
     activations,
     affine,
+    bidirectional,
     dilation,
     folding,
     identities,
@@ -63,6 +64,7 @@ PIPELINE: tuple[Pass, ...] = (
     Step("infer shapes", shapes.refine),
     Rules("fold constants", folding.RULES + identities.CANCEL),
     Step("share what is computed twice", sharing.merge_duplicates),
+    Rules("take steps of sequences", bidirectional.RULES),
     Rules("move transpositions", layout.RULES + identities.CANCEL),
     Rules("recognise activations", identities.ARITHMETIC + activations.COMPOSED),
     Rules("recover dilation", dilation.RULES),
@@ -99,6 +101,8 @@ def optimize(
         changed = loops.simplify(model)
         if not changed:
             changed = sum(recurrent.fuse(graph, explain) for graph in graphs)
+        if not changed:
+            changed = sum(bidirectional.pair(graph, explain) for graph in graphs)
         loops.drop_graphs(model, callers)
         if not changed:
             return total
