@@ -7,7 +7,7 @@ and state, or two, or eight, gates in any order, biases added anywhere, are all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -335,7 +335,7 @@ def _is_rest(value: Value, of: Value) -> bool:
     return one is not None and one.ndim == 0 and float(one) == 1.0
 
 
-def inputs_of(cell: Cell) -> Sequence[Value]:
+def inputs_of(cell: Cell) -> list[Value]:
     """What the gates read beside the states, each once."""
     states = {id(cell.old)} | ({id(v) for v in cell.memory} if cell.memory else set())
     found = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import FLOAT32, Array
-from octolite.ops.base import Operator
+from octolite.ops.base import Operator, operator_class
 from octolite.ops.lstm import SequenceLSTM
 from octolite.passes import counts, loops
 from octolite.passes.cells import Cell, inputs_of, lstm, rnn
@@ -26,10 +26,12 @@ from octolite.passes.steps import Builder, DeclinedError, Mask, Steps
 
 NAME = "FuseRecurrentCells"
 
+SEQUENCES = ("UNIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+
 
 def fuse(graph: Graph, explain: Explanation | None = None) -> int:
     """Replace loops of ``graph`` by recurrent operators; returns how many."""
-    fused = _settle_states(graph)
+    fused = _settle_states(graph) + _turn(graph)
     for node in [n for n in graph.nodes if n.op.name == "WHILE"]:
         reason = _try(graph, node)
         fused += reason is None
@@ -50,6 +52,33 @@ def _settle_states(graph: Graph) -> int:
                 told = merge_shapes(value.shape, shape)
                 changed += told not in (None, value.shape)
                 value.shape = told or value.shape
+    return changed
+
+
+def _turn(graph: Graph) -> int:
+    """Let operators read a sequence as it is before its transposition; returns how many."""
+    changed = 0
+    for node in list(graph.nodes):
+        if node.op.name not in SEQUENCES:
+            continue
+        assert isinstance(node.op, Operator)
+        assert node.inputs[0] is not None
+        source = node.inputs[0].producer
+        perm = None if source is None or source.op.name != "TRANSPOSE" else source.inputs[1]
+        if source is None or perm is None or perm.data is None or perm.data.tolist() != [1, 0, 2]:
+            continue
+        node.op = node.op.replace(time_major=not node.op.attributes()["time_major"])
+        node.set_input(0, source.inputs[0])
+        old = node.output
+        shape = None if old.shape is None else (old.shape[1], old.shape[0], old.shape[2])
+        new = Value(f"{old.name}/turned", old.dtype, shape)
+        node.outputs, new.producer = (new,), node
+        order = Value.constant(f"{old.name}/order", np.array([1, 0, 2], np.int32))
+        graph.add(operator_class("TRANSPOSE")(), [new, order], old.name, outputs=[old])
+        changed += 1
+    if changed:
+        graph.sort()
+        graph.prune()
     return changed
 
 
@@ -427,22 +456,9 @@ def _width(cell: Cell, value: Value) -> int:
     return cell.units or 0
 
 
-def sequence(build: Builder, cell: Cell, inputs: object, x: Value) -> Value:
+def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value:
     """The operator that runs ``cell`` over ``x`` [time, batch, depth]; the same of its output."""
-    assert isinstance(inputs, list)
-    swapped = x.producer
-    turned = swapped is not None and swapped.op.name == "TRANSPOSE"
-    perm = None if swapped is None or not turned else swapped.inputs[1]
-    if swapped is not None and perm is not None and perm.data is not None \
-            and perm.data.tolist() == [1, 0, 2]:  # fmt: skip
-        assert swapped.inputs[0] is not None
-        out = _operator(build, cell, inputs, swapped.inputs[0], False)
-        return build.add("TRANSPOSE", out, build.integers(1, 0, 2))
-    return _operator(build, cell, inputs, x, True)
-
-
-def _operator(build: Builder, cell: Cell, inputs: list[Value], x: Value, time_major: bool) -> Value:
-    batch = None if x.shape is None else x.shape[int(time_major)]
+    batch = None if x.shape is None else x.shape[1]
     name = f"{build.before.name}/{cell.new.name}"
 
     def array(data: Array, what: str) -> Value:
@@ -460,7 +476,7 @@ def _operator(build: Builder, cell: Cell, inputs: list[Value], x: Value, time_ma
             array(_matrix(cell, "cell", inputs), "weights"),
             array(_matrix(cell, "cell", [cell.old]), "recurrent_weights"),
             array(biases["cell"], "bias"), state("state", units),
-            time_major=time_major, activation=cell.activation,
+            time_major=True, activation=cell.activation,
         )  # fmt: skip
     given: dict[str, Value] = {"input": x}
     for gate, form in cell.gates.items():
@@ -480,6 +496,6 @@ def _operator(build: Builder, cell: Cell, inputs: list[Value], x: Value, time_ma
     names = [p.name for p in SequenceLSTM.input_parameters()][:20]
     return build.add(
         "UNIDIRECTIONAL_SEQUENCE_LSTM", *[given.get(n) for n in names],
-        time_major=time_major, activation=cell.activation,
+        time_major=True, activation=cell.activation,
         cell_clip=cell.cell_clip, proj_clip=cell.proj_clip,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from octolite.errors import OctoliteError
 from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers and rules)
     array,
+    blocks,
     einsum,
     frames,
     functions,

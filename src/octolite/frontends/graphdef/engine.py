@@ -183,6 +183,7 @@ class Site(Attributes):
     def __init__(self, importer: Importer, node: TfNode) -> None:
         super().__init__(node.name, node.op_type, node.attr, node.scope)
         self.regions = node.regions
+        self._node = node
         self._importer = importer
         self._created: list[Value] = []
 
@@ -238,6 +239,31 @@ class Site(Attributes):
         return found if found is not None and value.producer is None else None
 
     # -- loops and conditionals -----------------------------------------------------------------
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that is built here."""
+        return self._importer.graph
+
+    def nested(self, name: str) -> Site:
+        """A place to build another graph, for an operator that runs it."""
+        inner = Importer(self._importer.source, Graph(f"{self.name}/{name}"))
+        inner.problems = self._importer.problems
+        return Site(inner, self._node)
+
+    def parameters(self, types: Sequence[TensorType]) -> list[Value]:
+        """Inputs of these types for the graph that is built here."""
+        unique, name = self._importer.unique, f"{self.graph.name}/given"
+        return [self.graph.add_input(unique(name), t.dtype, t.shape) for t in types]
+
+    def results(self, values: Sequence[Value]) -> None:
+        """End the graph that is built here."""
+        self.graph.outputs = list(values)
+        self.graph.prune()
+
+    def copy(self, constant: Value) -> Value:
+        """Another graph's constant as one of this graph."""
+        return _copy(constant, {})
 
     def subgraph(
         self, name: str, region: Region, types: Sequence[TensorType], outer: Mapping[Ref, Value]

@@ -13,11 +13,11 @@ import numpy as np
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
-from octolite.ir.origin import Extent
 from octolite.frontends.graphdef.loops import extent_of, make
 from octolite.frontends.graphdef.nodes import Ref, TfNode
 from octolite.frontends.graphdef.source import Source, see_through
 from octolite.ir.graph import Value
+from octolite.ir.origin import Extent
 from octolite.ir.types import Array, DType, Shape, TensorType
 
 # -- one vocabulary for both ---------------------------------------------------------------------
@@ -205,8 +205,8 @@ def set_item(n: Site, array: Value, index: Value, item: Value) -> Value:
     if n.flag("resize_if_index_out_of_bounds", False):
         return grow(n, array, index, item)
     _settle(n, array, item)
-    at = _vector(n, n.int32(index), [np.zeros((), np.int32)] * n.rank(item))
-    result = n.op("DYNAMIC_UPDATE_SLICE", array, _element(n, item), at)
+    at = position(n, n.int32(index), n.rank(item))
+    result = n.op("DYNAMIC_UPDATE_SLICE", array, element(n, item), at)
     if result.shape is None and item.shape is not None:
         result.shape = (None, *item.shape)
     return result
@@ -224,7 +224,7 @@ def grow(n: Site, array: Value, index: Value, item: Value) -> Value:
     behind = n.op("MINIMUM", n.op("ADD", index, 1), length)
     all_ = n.constant(np.asarray(-1, np.int32))
     back = n.op("SLICE", array, _vector(n, behind, zeros), _vector(n, all_, rest))
-    result = n.op("CONCATENATION", front, _element(n, item), back, axis=0)
+    result = n.op("CONCATENATION", front, element(n, item), back, axis=0)
     if item.shape is not None:
         result.shape = (None, *item.shape)
     return result
@@ -233,7 +233,7 @@ def grow(n: Site, array: Value, index: Value, item: Value) -> Value:
 @tf("TensorListPushBack")
 def push_back(n: Site, array: Value, item: Value) -> Value:
     _settle(n, array, item)
-    result = n.op("CONCATENATION", array, _element(n, item), axis=0)
+    result = n.op("CONCATENATION", array, element(n, item), axis=0)
     if item.shape is not None:
         result.shape = (None, *item.shape)
     return result
@@ -243,7 +243,13 @@ def _vector(n: Site, first: Value, others: Sequence[Array]) -> Value:
     return n.op("PACK", first, *others, values_count=1 + len(others), axis=0)
 
 
-def _element(n: Site, item: Value) -> Value:
+def position(n: Site, index: Value, rank: int) -> Value:
+    """Where element ``index``, of that rank, begins in its array."""
+    return _vector(n, index, [np.zeros((), np.int32)] * rank)
+
+
+def element(n: Site, item: Value) -> Value:
+    """``item`` as an array of one element."""
     return n.op("EXPAND_DIMS", item, np.zeros((), np.int32))
 
 

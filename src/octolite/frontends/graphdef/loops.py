@@ -12,9 +12,9 @@ import numpy as np
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
-from octolite.ir.origin import Extent, origin
 from octolite.frontends.graphdef.nodes import Ref, Region
 from octolite.ir.graph import Graph, Value
+from octolite.ir.origin import Extent, origin
 from octolite.ir.types import BOOL, INT32, Shape, TensorType
 from octolite.ops.comparison import Equal
 from octolite.ops.control import If, While
