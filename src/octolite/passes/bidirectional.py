@@ -27,6 +27,8 @@ def pair(graph: Graph, explain: Explanation | None = None) -> int:
         forward = _forward(graph, node) if node.op.name in BOTH else None
         if forward is None:
             continue
+        if node.op.name == "UNIDIRECTIONAL_SEQUENCE_RNN" and forward.op == node.op:
+            _first_batch(graph, forward, node)
         reason = _differs(forward, node)
         if explain is not None:
             explain.record(Event(NAME, (node.name, forward.name), reason))
@@ -64,6 +66,47 @@ def _differs(forward: Node, backward: Node) -> str | None:
     if len(forward.inputs) > 20 or len(backward.inputs) > 20:
         return "an operator for both directions has no layer normalization"
     return None
+
+
+def _first_batch(graph: Graph, forward: Node, backward: Node) -> None:
+    """Let both read [batch, time, depth]: LiteRT's hybrid form goes wrong on other sequences."""
+    source = forward.inputs[0]
+    if not operator(forward).time_major or source is None:
+        return
+    turned = _turned(graph, source, f"{source.name}/batch_first", forward)
+    axes = Value.constant(f"{backward.name}/axis", np.array([1], np.int32))
+    back = graph.add(
+        operator_class("REVERSE_V2")(), [turned, axes], f"{backward.name}/reversed", before=forward
+    ).output
+    for node, x in ((forward, turned), (backward, back)):
+        assert isinstance(node.op, Operator)
+        node.op = node.op.replace(time_major=False)
+        node.set_input(0, x)
+        old = node.output
+        shape = None if old.shape is None else (old.shape[1], old.shape[0], old.shape[2])
+        new = Value(f"{old.name}/batch_first", old.dtype, shape)
+        node.outputs, new.producer = (new,), node
+        order = Value.constant(f"{old.name}/order", np.array([1, 0, 2], np.int32))
+        graph.add(operator_class("TRANSPOSE")(), [new, order], old.name, outputs=[old])
+        reversed_ = [r for r in dict.fromkeys(old.uses) if _reversed(r.output, 0) is old]
+        if node is backward:
+            for reader in reversed_:
+                _reverse_first(graph, reader, new)
+    graph.sort()
+    graph.prune()
+
+
+def _turned(graph: Graph, value: Value, name: str, before: Node) -> Value:
+    order = Value.constant(f"{name}/order", np.array([1, 0, 2], np.int32))
+    return graph.add(operator_class("TRANSPOSE")(), [value, order], name, before=before).output
+
+
+def _reverse_first(graph: Graph, reader: Node, new: Value) -> None:
+    """Let ``reader``, which reverses what is transposed, be the transposition of the reversed."""
+    axes = Value.constant(f"{new.name}/axis", np.array([1], np.int32))
+    turned = graph.add(operator_class("REVERSE_V2")(), [new, axes], f"{new.name}/in_order").output
+    order = Value.constant(f"{new.name}/order", np.array([1, 0, 2], np.int32))
+    reader.op, reader.inputs = operator_class("TRANSPOSE")(), (turned, order)
 
 
 def _join(graph: Graph, forward: Node, backward: Node) -> None:
