@@ -196,7 +196,7 @@ def _encode(
     p = prepare.parameters(k, tile, variant.asymmetric, *found)
     k.store(p.scale, product.row_scale + row * 4)
     k.store(p.stored_zero, product.row_zero + row * 4)
-    quantize = prepare.quantizer(k, tile, variant.asymmetric, p)
+    quantize = prepare.quantizer(k, tile, variant.asymmetric, p, isa.lanes)
     prepare.transform(k, isa, source, product.depth, out, tile, quantize)
 
 

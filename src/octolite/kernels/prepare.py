@@ -18,7 +18,7 @@ from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import nearest
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, like, vec
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, lanes_of, like, vec
 
 ROWS = Record(
     source=PTR,  # float32
@@ -151,12 +151,15 @@ def parameters(
     )
 
 
-def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace) -> Any:
-    """A function from a vector of floats, however wide, to one of stored codes."""
+def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
+    """A function from ``lanes`` floats, or some times as many, to as many stored codes."""
+    constants = [v.splat(lanes) for v in (p.inverse, p.zero, p.mask)]
     element = I8 if tile.code.itemsize == 1 else I16
 
     def quantize(x: Value) -> Value:
-        code = (nearest(k, x * p.inverse) + p.zero) & p.mask
+        order = list(range(lanes)) * (lanes_of(x.type) // lanes)
+        inverse, zero, mask = (v.pick(order) for v in constants)
+        code = (nearest(k, x * inverse) + zero) & mask
         code = k.smin(k.smax(code, -128 if asymmetric else -127), 127)
         return (code + tile.offset).trunc(element)
 
@@ -203,7 +206,7 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
                 zero=k.load(I32, at + line),
                 mask=k.load(I32, at + 2 * line),
             )
-            quantize = quantizer(k, tile, asymmetric, one)
+            quantize = quantizer(k, tile, asymmetric, one, isa.lanes)
             source = args.source + k.load(I64, args.source_at + row * 8)
             out = args.codes + row * args.code_bytes
             transform(k, isa, source, args.depth, out, tile, quantize)
@@ -286,7 +289,7 @@ def _emit_image(module: Any, isa: Isa, tile: Tile | None, asymmetric: bool) -> N
         with k.when(chunk.equals(0)):
             k.store(p.scale, args.scale + image * 4)
             k.store(p.stored_zero, args.zero + image * 4)
-        change = quantizer(k, tile, asymmetric, p)
+        change = quantizer(k, tile, asymmetric, p, isa.lanes)
         fill = p.stored_zero.trunc(I8 if item == 1 else I16).splat(isa.lanes)
 
     source = args.source + (image * args.image_bytes)
