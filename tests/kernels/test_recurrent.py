@@ -13,7 +13,7 @@ import pytest
 from octolite.errors import KernelError
 from octolite.ir import graph
 from octolite.ir.types import Activation, Array
-from octolite.kernels import isa, jit, maths
+from octolite.kernels import isa, jit, maths, recurrent
 from octolite.kernels.recurrent import Constant
 from octolite.kernels.select import build_recurrent, hybrid_pays
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
@@ -222,6 +222,24 @@ def test_threads_do_not_change_a_bit(
     np.testing.assert_array_equal(outs[0], expected[0])
     for name_, state in states.items():
         np.testing.assert_array_equal(state, after[name_])
+
+
+@pytest.mark.parametrize("name", [RNN, LSTM, BOTH_RNN, BOTH_LSTM])
+@pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
+@pytest.mark.parametrize("time_major", [False, True])
+def test_long_sequences_are_read_in_stretches(
+    name: str, hybrid: bool, time_major: bool, alone: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = isa.current()
+    sizes = Sizes(7, 2, 20, 21, aux=11 if name.startswith("BI") else 0)
+    network = Network(name, sizes, Parts(hybrid), **CURVED, time_major=time_major)
+    feeds = network.feeds()
+    whole, after = network.compiled(row, feeds, alone)
+    step = 2 * network.kernel(row).cells[0].channels * 4
+    monkeypatch.setattr(recurrent, "_STRETCH", 3 * step)  # stretches of 3, 3 and 1
+    outs, states = network.compiled(row, feeds, alone)
+    for found, wanted in zip([*outs, *states.values()], [*whole, *after.values()], strict=True):
+        close(found, wanted, 0 if hybrid else 2e-6)
 
 
 @pytest.mark.parametrize("least", [-127, -128])

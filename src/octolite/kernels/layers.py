@@ -344,8 +344,13 @@ class FullyConnectedLayer(DotLayer):
         padding: Pair = (0, 0),
         output_hw: Pair | None = None,
         threads: int = 1,
+        row_at: Array | None = None,
     ) -> Launch:
-        """Lay the layer out for ``input_shape`` [rows, depth]."""
+        """Lay the layer out for ``input_shape`` [rows, depth].
+
+        ``row_at``: int64 [rows], where each row starts in the input, in bytes, if they do not lie
+        side by side.
+        """
         rows, depth = input_shape
         _expect("input depth", self.request.depth, depth)
         launch = Launch((rows, self.channels), rows * self.work)
@@ -353,10 +358,11 @@ class FullyConnectedLayer(DotLayer):
             return launch
         index = np.arange(rows, dtype=np.int64)
         image, products = Image(INPUT, rows * depth * 4, depth * 4), self._by_row(rows)
+        starts = index * (depth * 4) if row_at is None else row_at
         if self.request.hybrid:
-            source_at = index * (depth * 4)
-            image = self._quantize_rows(launch, products[1], INPUT, source_at, depth, threads)
-        self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads, products)
+            image = self._quantize_rows(launch, products[1], INPUT, starts, depth, threads)
+            starts = index * image.row_bytes
+        self._dot(launch, image, starts, index, np.zeros(1), threads, products)
         return launch
 
 

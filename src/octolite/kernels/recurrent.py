@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class Constant:
 
 
 Constants = Mapping[str, Constant]
+
+# Bytes of what the inputs contribute that are computed at a time.
+_STRETCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,35 @@ def _tile(request: Recurrent, isa: Isa, constants: Constants) -> Tile:
     return isa.lean if isa.lean is not None and least > -128 else isa.dot
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of sequences: where the first is, and the bytes from step to step and from one
+    sequence to the next."""
+
+    place: Place
+    step: int
+    sequence: int
+
+    @classmethod
+    def of(cls, place: Place, row: int, extents: tuple[int, int], time_major: bool) -> Rows:
+        """Rows of ``row`` bytes for ``extents`` (time, batch)."""
+        time, batch = extents
+        return cls(place, batch * row, row) if time_major else cls(place, row, time * row)
+
+    def from_step(self, step: int) -> Rows:
+        """Without the steps before."""
+        return replace(self, place=Place(self.place.base, self.place.offset + step * self.step))
+
+    def backward(self, time: int) -> Rows:
+        """The last of ``time`` steps first."""
+        return replace(self.from_step(time - 1), step=-self.step)
+
+    def at(self, extents: tuple[int, int]) -> Array:
+        """Where each row starts, in bytes from the first: int64 [time · batch]."""
+        steps, sequences = (np.arange(n, dtype=np.int64) for n in extents)
+        return (steps[:, None] * self.step + sequences * self.sequence).reshape(-1)
+
+
 class CellLayer:
     """One cell: its constants packed, its code compiled."""
 
@@ -88,7 +120,9 @@ class CellLayer:
     ) -> None:
         low, high, curved = bounds(spec.activation)
         peepholes = [g.peephole for g in spec.gates if g.peephole is not None]
+        self.request = request
         self.spec = spec
+        self.isa = isa
         self.tile = tile
         self.variant = cell.Variant(
             len(spec.gates), request.asymmetric, curved, bool(peepholes), bool(spec.projection)
@@ -96,7 +130,7 @@ class CellLayer:
         self.gates = cell.gate_tile(tile, len(spec.gates), self.variant.across)
         self.width = tile.lanes * self.variant.across
         self._fn = jit.load(cell.unit(tile, self.variant), isa)["step_through"]
-        self.limits = {
+        self._limits = {
             "low": low,
             "high": high,
             "cell_clip": spec.cell_clip or math.inf,
@@ -111,71 +145,117 @@ class CellLayer:
             self.projection = _panels(tile, _matrix(constants, [spec.projection], 1), given)
         lined = [constants[name].real for name in peepholes]
         self.peephole = _interleave(lined, self.width) if lined else np.zeros(1, np.float32)
+        self.inputs = {spec.source: self._input([g.weights for g in spec.gates], constants)}
+        if spec.aux is not None:
+            self.inputs[spec.aux] = self._input([g.aux or "" for g in spec.gates], constants)
+        self._add = BinaryLayer(Binary("add"), isa)
+
+    def _input(self, names: Sequence[str], constants: Constants) -> FullyConnectedLayer:
+        """The product of an input with all gates, its results in the order of the panels."""
+        matrix = _matrix(constants, names, self.width)
+        channels, depth = matrix.weights.shape
+        request = FullyConnected(
+            depth, channels, Activation.NONE, self.request.hybrid, self.request.asymmetric
+        )
+        lined = matrix.weights[:, None, :]
+        return FullyConnectedLayer(request, self.isa, lined, None, matrix.scale)
 
     @property
     def channels(self) -> int:
-        """Results of the input's product, padding included."""
+        """Results of the inputs' products, padding included."""
         return self.state.count * self.gates.width
 
     def place(
         self,
         launch: Launch,
         label: str,
-        products: Place,
-        products_bytes: tuple[int, int],
-        out: Place,
-        out_bytes: tuple[int, int],
+        inputs: Mapping[str, Rows],
+        out: Rows,
         states: Sequence[Place],
         extents: tuple[int, int],
         threads: int,
     ) -> None:
-        """Have the cell step through ``extents`` (time, batch).
-
-        ``products_bytes``, ``out_bytes``: from step to step and from sequence to sequence.
-        """
+        """Have the cell step through ``extents`` (time, batch), a stretch of steps at a time, so
+        that what the inputs contribute takes little memory and stays in a cache."""
         time, batch = extents
-        spec, top = self.spec, self.gates.heights[-1]
+        row = self.channels * 4
+        stretch = min(time, max(1, _STRETCH // (batch * row)))
+        room = [launch.reserve(stretch * batch * row) for _ in self.inputs]
+        fields = self._fields(launch, batch, states)
         # Whole blocks, so that any number of threads gives the same bits.
-        chunk = round_up(-(-batch // threads), top)
+        chunk = round_up(-(-batch // threads), self.gates.heights[-1])
+        spare = most = launch.scratch_bytes
+        for first in range(0, time, stretch):
+            now = min(stretch, time - first), batch
+            launch.scratch_bytes = spare  # every stretch works in the same memory
+            given = {name: rows.from_step(first) for name, rows in inputs.items()}
+            self._multiply(launch, given, room, now, threads)
+            most = max(most, launch.scratch_bytes)
+            written = out.from_step(first)
+            launch.add(
+                label,
+                self._fn,
+                cell.ARGS,
+                -(-batch // chunk),
+                **fields,
+                rows=batch,
+                chunk=chunk,
+                time=now[0],
+                products=room[0],
+                products_time=batch * row,
+                products_row=row,
+                out=written.place,
+                out_time=written.step,
+                out_row=written.sequence,
+            )
+        launch.scratch_bytes = most
+        projected = self.spec.outputs * self.spec.units if self.projection is not None else 0
+        weights = self.spec.outputs * len(self.spec.gates) * self.spec.units + projected
+        launch.macs += time * batch * weights
+
+    def _multiply(
+        self,
+        launch: Launch,
+        inputs: Mapping[str, Rows],
+        room: Sequence[Place],
+        extents: tuple[int, int],
+        threads: int,
+    ) -> None:
+        """What the inputs contribute, [time, batch, channels], to the first place in ``room``."""
+        rows = math.prod(extents)
+        for (name, layer), place in zip(self.inputs.items(), room, strict=True):
+            row_at = inputs[name].at(extents)
+            part = layer.launch((rows, layer.depth), threads=threads, row_at=row_at)
+            launch.include(part, input0=inputs[name].place, output0=place)
+        if len(room) > 1:
+            flat = (rows * self.channels,)
+            added = self._add.launch(flat, flat, threads)
+            launch.include(added, input0=room[0], input1=room[1], output0=room[0])
+
+    def _fields(self, launch: Launch, batch: int, states: Sequence[Place]) -> dict[str, Operand]:
+        """What the steps are told of the cell and of its working memory."""
+        spec, gated = self.spec, len(self.spec.gates) > 1
         inner_bytes = round_up(spec.units, self.width) * 4
         inner = launch.reserve(batch * inner_bytes)
         outer, outer_bytes = inner, inner_bytes
         if self.projection is not None:
             outer_bytes = self.projection.count * self.tile.width * 4
             outer = launch.reserve(batch * outer_bytes)
-        gated = len(spec.gates) > 1
-        launch.add(
-            label,
-            self._fn,
-            cell.ARGS,
-            -(-batch // chunk) if time else 0,
-            rows=batch,
-            chunk=chunk,
-            time=time,
-            products=products,
-            products_time=products_bytes[0],
-            products_row=products_bytes[1],
-            out=out,
-            out_time=out_bytes[0],
-            out_row=out_bytes[1],
-            hidden=states[0],
-            cell=states[1] if gated else NOWHERE,
-            units=spec.units,
-            outputs=spec.outputs,
-            inner=inner,
-            cells=launch.reserve(batch * inner_bytes) if gated else NOWHERE,
-            inner_bytes=inner_bytes,
-            outer=outer,
-            outer_bytes=outer_bytes,
-            peephole=self.peephole,
-            **self.limits,
+        return {
+            "hidden": states[0],
+            "cell": states[1] if gated else NOWHERE,
+            "units": spec.units,
+            "outputs": spec.outputs,
+            "inner": inner,
+            "cells": launch.reserve(batch * inner_bytes) if gated else NOWHERE,
+            "inner_bytes": inner_bytes,
+            "outer": outer,
+            "outer_bytes": outer_bytes,
+            "peephole": self.peephole,
+            **self._limits,
             **self._product(launch, "state_", self.state, self.gates, spec.outputs, batch),
             **self._product(launch, "projection_", self.projection, self.tile, spec.units, batch),
-        )
-        weights = spec.outputs * len(spec.gates) * spec.units
-        if self.projection is not None:
-            weights += spec.outputs * spec.units
-        launch.macs += time * batch * weights
+        }
 
     @staticmethod
     def _product(
@@ -206,8 +286,6 @@ class CellLayer:
 
 def _panels(tile: Tile, matrix: _Matrix, bias: Array | None) -> Panels:
     lined = matrix.weights[:, None, :]
-    if bias is not None:
-        bias = np.pad(bias, (0, len(lined) - len(bias)))
     return pack.panels(tile, lined, 1, bias, matrix.scale)
 
 
@@ -221,76 +299,33 @@ class RecurrentLayer:
     def __init__(self, request: Recurrent, isa: Isa, constants: Constants) -> None:
         tile = _tile(request, isa, constants)
         self.request = request
-        self.isa = isa
         self.cells = [CellLayer(request, c, constants, isa, tile) for c in request.cells]
         kind = f"{'hybrid' if request.hybrid else 'float'} recurrent {tile.name}"
         self.label = f"{kind} {self.cells[0].gates.heights[-1]}x{self.cells[0].gates.width}"
-        # Cells that read one sequence share its product.
-        self._groups: dict[str, list[CellLayer]] = {}
-        for layer in self.cells:
-            self._groups.setdefault(layer.spec.source, []).append(layer)
-        self._inputs: dict[str, list[tuple[str, FullyConnectedLayer]]] = {}
-        for source, group in self._groups.items():
-            self._inputs[source] = self._input_layers(source, group, constants)
-        self._add = BinaryLayer(Binary("add"), isa)
-
-    def _input_layers(
-        self, source: str, group: list[CellLayer], constants: Constants
-    ) -> list[tuple[str, FullyConnectedLayer]]:
-        """The products of the inputs of a group, to be added up: sequence and layer of each."""
-        spec = group[0].spec
-        made = [
-            (
-                source,
-                self._dense([[g.weights for g in c.spec.gates] for c in group], constants, group),
-            )
-        ]
-        if spec.aux is not None:
-            crossing = [[g.aux or "" for g in c.spec.gates] for c in group]
-            made.append((spec.aux, self._dense(crossing, constants, group)))
-        return made
-
-    def _dense(
-        self, names: list[list[str]], constants: Constants, group: list[CellLayer]
-    ) -> FullyConnectedLayer:
-        parts = [_matrix(constants, n, c.width) for n, c in zip(names, group, strict=True)]
-        weights = np.concatenate([p.weights for p in parts])
-        scales = [p.scale for p in parts if p.scale is not None]
-        channels, depth = weights.shape
-        request = FullyConnected(
-            depth, channels, Activation.NONE, self.request.hybrid, self.request.asymmetric
-        )
-        scale = np.concatenate(scales) if scales else None
-        return FullyConnectedLayer(request, self.isa, weights[:, None, :], None, scale)
 
     def launch(self, input_shape: tuple[int, ...], threads: int = 1) -> Launch:
         """Lay the layer out for ``input_shape``: [time, batch, depth] or [batch, time, depth],
         as the request has it, or [batch, depth] for one step."""
-        time, batch = self._extents(input_shape)
+        extents = self._extents(input_shape)
+        merged, major = self.request.merged, self.request.time_major
         widths = [c.spec.outputs for c in self.cells]
-        width = sum(widths) if self.request.merged else widths[0]
+        width = sum(widths) if merged else widths[0]
         launch = Launch((*input_shape[:-1], width), 0)
-        if batch == 0 or time == 0:
+        if 0 in extents:
             return launch
-        reads = self.request.reads
-        bases = {name: Place(f"input{index}") for index, name in enumerate(reads)}
-        products = self._products(launch, bases, time * batch, threads)
-        outs = [Place("output0"), Place("output1")]
-        if self.request.merged:
-            outs[1] = Place("output0", widths[0] * 4)
+        bases = {name: Place(f"input{i}") for i, name in enumerate(self.request.reads)}
         for index, layer in enumerate(self.cells):
-            source, row_bytes = products[id(layer)]
-            out_row = (width if self.request.merged else widths[index]) * 4
-            read, written = (self._strides(b, time, batch) for b in (row_bytes, out_row))
-            out = outs[index]
-            if index == 1:  # the last step first
-                source = Place(source.base, source.offset + (time - 1) * read[0])
-                out = Place(out.base, out.offset + (time - 1) * written[0])
-                read, written = (-read[0], read[1]), (-written[0], written[1])
+            inputs = {
+                name: Rows.of(bases[name], part.depth * 4, extents, major)
+                for name, part in layer.inputs.items()
+            }
+            start = Place("output0", index * widths[0] * 4) if merged else Place(f"output{index}")
+            out = Rows.of(start, (width if merged else widths[index]) * 4, extents, major)
+            if index == 1:
+                inputs = {name: rows.backward(extents[0]) for name, rows in inputs.items()}
+                out = out.backward(extents[0])
             states = [bases[name] for name in layer.spec.states]
-            layer.place(
-                launch, self.label, source, read, out, written, states, (time, batch), threads
-            )
+            layer.place(launch, self.label, inputs, out, states, extents, threads)
         return launch
 
     def _extents(self, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -301,29 +336,3 @@ class RecurrentLayer:
         if len(shape) == 2:
             return 1, shape[0]
         return (shape[0], shape[1]) if self.request.time_major else (shape[1], shape[0])
-
-    def _strides(self, row: int, time: int, batch: int) -> tuple[int, int]:
-        """Bytes from step to step and from sequence to sequence, for rows of ``row`` bytes."""
-        return (batch * row, row) if self.request.time_major else (row, time * row)
-
-    def _products(
-        self, launch: Launch, bases: dict[str, Place], rows: int, threads: int
-    ) -> dict[int, tuple[Place, int]]:
-        """What the inputs contribute: for each cell where it starts, and the bytes of a row."""
-        found = {}
-        for source, group in self._groups.items():
-            channels = sum(c.channels for c in group)
-            sums: list[Place] = []
-            for name, layer in self._inputs[source]:
-                part = layer.launch((rows, layer.depth), threads=threads)
-                sums.append(launch.reserve(rows * channels * 4))
-                launch.include(part, input0=bases[name], output0=sums[-1])
-            if len(sums) > 1:
-                flat = (rows * channels,)
-                added = self._add.launch(flat, flat, threads)
-                launch.include(added, input0=sums[0], input1=sums[1], output0=sums[0])
-            at = sums[0]
-            for member in group:
-                found[id(member)] = at, channels * 4
-                at = Place(at.base, at.offset + member.channels * 4)
-        return found
