@@ -81,13 +81,41 @@ def case(source: Source, node: TfNode) -> Sequence[Ref] | None:
 
 
 @see_through("While", "StatelessWhile")
-def loop(source: Source, node: TfNode) -> None:
-    """A loop keeps its condition and its body as regions, and reads what they capture."""
-    if not node.regions:
-        parts = ("cond", "body")
-        functions = [node.function(part) for part in parts]
-        node.regions = tuple(_regions(source, node, parts, functions, len(node.inputs)))
-        node.inputs = [*node.inputs, *captures(node.regions)]
+def loop(source: Source, node: TfNode) -> Sequence[Ref] | None:
+    """A loop keeps its condition and its body as regions, and reads what they capture.
+
+    What the body returns as it was given is no variable: it is captured too.
+    """
+    if node.regions:
+        return None
+    count, arguments, results = len(node.inputs), [], []
+    for part in ("cond", "body"):
+        arguments.append([Ref(f"{node.name}/{part}/argument", i) for i in range(count)])
+        source.bound.update(arguments[-1])
+        prefix = f"{node.name}/{part}"
+        results.append(inline(source, node, node.function(part), arguments[-1], prefix))
+    if len(results[1]) != count:
+        raise InvalidGraphError(f"{node!r} carries {count} values, its body {len(results[1])}")
+    found: list[Ref] = []
+    kept: list[int] = []
+    name = f"{node.name}/loop"
+    for i, (given, result) in enumerate(zip(arguments[1], results[1], strict=True)):
+        if source.behind(source.resolve(result)) == given:
+            for side in arguments:
+                source.bound.discard(side[i])
+                source.forward(side[i], node.inputs[i])
+            found.append(node.inputs[i])
+        else:
+            found.append(Ref(name, len(kept)))
+            kept.append(i)
+    inner = TfNode(name, "While", {}, [node.inputs[i] for i in kept], [], node.scope, node.depth)
+    inner.regions = (
+        source.region([arguments[0][i] for i in kept], results[0]),
+        source.region([arguments[1][i] for i in kept], [results[1][i] for i in kept]),
+    )
+    inner.inputs += captures(inner.regions)
+    source.add(inner)
+    return found
 
 
 def captures(regions: Iterable[Region]) -> list[Ref]:

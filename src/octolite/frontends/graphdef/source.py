@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from octolite.errors import InvalidGraphError
+from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, Region, TfNode
 
 LEFTOVERS = {
@@ -142,8 +142,17 @@ class Source:
                 if ref.name not in done:
                     stack.append(ref.name)
                 elif not {node.op_type, self.nodes[ref.name].op_type} & {"NextIteration", "Merge"}:
-                    raise InvalidGraphError(f"{node!r} depends on itself, through {ref.name!r}")
+                    raise self._cycle(node, ref, [n for n, left in done.items() if not left])
         return order
+
+    def _cycle(self, node: TfNode, ref: Ref, open_: Sequence[str]) -> OctoliteError:
+        """What to say when ``node`` needs ``ref``, which is being visited like all of ``open_``."""
+        if any(self.nodes[name].op_type == "NextIteration" for name in open_):
+            return UnsupportedError(
+                f"{node!r} lies inside a loop, and its result is read outside; read what comes out "
+                "of the loop (Exit)"
+            )
+        return InvalidGraphError(f"{node!r} depends on itself, through {ref.name!r}")
 
     def _is_given(self, ref: Ref) -> bool:
         return ref in self.feeds or ref in self.bound
