@@ -299,6 +299,16 @@ def test_constants_that_do_not_fit_are_refused() -> None:
     with pytest.raises(KernelError, match="rows of 8 expected"):
         network.kernel(isa.current()).launch((1, 2, 7))
 
+    constants["recurrent_weights"] = Constant(np.ones((9, 8), np.int8), np.ones(1, np.float32))
+    with pytest.raises(KernelError, match=r"recurrent_weights has shape \[9, 8\]"):
+        build_recurrent(request, constants)
+
+
+def test_a_state_that_is_constant_is_left_to_the_reference() -> None:
+    network = Network(RNN, Sizes(2, 1, 8, 9), Parts())
+    network.values["hidden_state"] = graph.Value.constant("h", np.zeros((1, 9), np.float32))
+    assert network.op.kernel(network.operands) is None
+
 
 def test_layer_normalization_is_left_to_the_reference() -> None:
     network = Network(LSTM, Sizes(2, 1, 8, 9), Parts(), **CURVED)

@@ -131,6 +131,12 @@ def build_recurrent(
     Raises :class:`KernelError` for constants that do not fit the request, or an activation without
     a kernel.
     """
+    for name, shape in (known for cell in request.cells for known in cell.shapes()):
+        found = constants[name].data.shape
+        if len(found) != len(shape) or any(
+            a is not None and a != b for a, b in zip(shape, found, strict=True)
+        ):
+            raise KernelError(f"{name} has shape {list(found)}, expected {list(shape)}")
     dtype = np.dtype(np.int8 if request.hybrid else np.float32)
     for name in (n for c in request.cells for n in c.matrices):
         given = constants[name]

@@ -7,6 +7,7 @@ Extents that may change between runs (rows, batch, height, width) come later, wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from octolite.ir.types import Activation
@@ -102,6 +103,21 @@ class Cell:
     projection_bias: str | None = None
     cell_clip: float = 0.0
     output_clip: float = 0.0
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        """Names of the constants, and their shapes as far as they are known."""
+        for gate in self.gates:
+            yield gate.weights, (self.units, self.depth)
+            yield gate.recurrent, (self.units, self.outputs)
+            yield gate.bias, (self.units,)
+            if gate.aux is not None:
+                yield gate.aux, (self.units, None)
+            if gate.peephole is not None:
+                yield gate.peephole, (self.units,)
+        if self.projection is not None:
+            yield self.projection, (self.outputs, self.units)
+        if self.projection_bias is not None:
+            yield self.projection_bias, (self.outputs,)
 
     @property
     def matrices(self) -> tuple[str, ...]:

@@ -85,12 +85,18 @@ class Recurrent(Operator, abstract=True):
 
         def serves(name: str, dtype: DType) -> bool:
             operand = named[name]
-            return operand is not None and operand.dtype is dtype and operand.data is not None
+            data = None if operand is None or operand.dtype is not dtype else operand.data
+            return data is not None and data.size > 0
+
+        def varies(name: str) -> bool:
+            operand = named[name]
+            return operand is not None and operand.data is None
 
         known = all(
             cell.activation in spec.ACTIVATIONS
             and all(serves(n, INT8 if hybrid else FLOAT32) for n in cell.matrices)
             and all(serves(n, FLOAT32) for n in cell.vectors)
+            and all(varies(n) for n in cell.states)
             for cell in cells
         )
         if not cells or not known or x is None or x.dtype is not FLOAT32:
