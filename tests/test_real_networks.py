@@ -82,3 +82,21 @@ def test_digits_keep_an_open_batch_and_run_hybrid() -> None:
     products = [n for n in graph.nodes if n.op.name in ("CONV_2D", "FULLY_CONNECTED")]
     assert sum(n.op.is_hybrid(n.inputs) for n in products) >= 4
     assert "BATCH_TO_SPACE_ND" not in graph.operators()
+
+
+@pytest.mark.parametrize("name", ["lstm", "bidirectional_rnn"])
+def test_digits_row_by_row_lose_no_accuracy(name: str) -> None:
+    """Recurrent networks with TensorFlow's loops in them, fused, in float and in 8 bits."""
+    images, labels = digits()
+    source = ROOT / "examples" / "digit_rows" / f"{name}.pb"
+    right = {}
+    for recipe in ("none", "dynamic"):
+        content = octolite.convert(source, recipe)
+        runner = octolite.Interpreter(model_content=content).get_signature_runner()
+        scores = runner(rows=images[..., 0])["probabilities"]
+        right[recipe] = float((scores.argmax(axis=1) == labels).mean())
+        operators = read(content).main.operators()
+        assert sum(n for name, n in operators.items() if "_SEQUENCE_" in name) == 2
+        assert "WHILE" not in operators
+    assert right["none"] >= 0.985
+    assert right["dynamic"] >= right["none"] - 0.005
