@@ -88,6 +88,8 @@ def _vector(value: Value | None) -> Array | None:
         return None
     if value.data.size == 1:
         return value.data.reshape(())
+    if not value.data.any():
+        return np.zeros((), value.data.dtype)
     wide = value.data.shape[-1] == value.data.size
     return value.data.reshape(-1) if wide else None
 
@@ -255,8 +257,11 @@ def _gate(value: Value) -> Affine | None:
     return affine(node.inputs[0])
 
 
-def lstm(new: Value, old: Value, memory: Callable[[Value], Value | None]) -> Cell | None:
-    """The cell whose output ``new`` is; ``memory`` gives, for a new cell state, the old one."""
+def lstm(new: Value, old: Value, memory: Callable[[Value], Value | None] | None) -> Cell | None:
+    """The cell whose output ``new`` is.
+
+    ``memory`` gives, for a new cell state, the old one; without it, that is found too.
+    """
     proj_clip, projected = _clipped(new)
     projection, emitted = _projected(projected)
     if proj_clip and projection is None:
@@ -267,13 +272,14 @@ def lstm(new: Value, old: Value, memory: Callable[[Value], Value | None]) -> Cel
     for opened, curved in (pair, pair[::-1]):
         output = _gate(opened)
         activation, c = _curved(curved)
-        before = None if c is None else memory(c)
-        if output is None or c is None or before is None:
+        before = None if c is None or memory is None else memory(c)
+        if output is None or c is None or (before is None and memory is not None):
             continue
         limit, summed = _clipped(c)
-        gates = _inner_gates(summed, before, activation)
-        if gates is None:
+        found = _inner_gates(summed, before, activation)
+        if found is None:
             continue
+        before, gates = found
         gates["output"] = output
         return Cell(activation, gates, old, new, (before, c), limit, proj_clip, projection)
     return None
@@ -297,20 +303,24 @@ def _projected(value: Value) -> tuple[tuple[Array, Array | None] | None, Value]:
     return (w.data, None if b is None else b.data), x
 
 
-def _inner_gates(summed: Value, before: Value, activation: Activation) -> dict[str, Affine] | None:
-    """The gates of ``forget ⊙ before + input ⊙ act(cell)``."""
+def _inner_gates(
+    summed: Value, before: Value | None, activation: Activation
+) -> tuple[Value, dict[str, Affine]] | None:
+    """``before`` and the gates of ``forget ⊙ before + input ⊙ act(cell)``."""
     node = summed.producer
     if node is None or node.op.name != "ADD" or operator(node).activation:
         return None
     parts = [_factors(v) for v in node.inputs]
     for kept, added in (parts, parts[::-1]):
-        if kept is None or added is None or not any(v is before for v in kept):
+        if kept is None or added is None:
             continue
-        forget = kept[1] if kept[0] is before else kept[0]
-        for entrance, curved in (added, added[::-1]):
-            found = _entrances(forget, entrance, curved, activation)
-            if found is not None:
-                return found
+        for forget, state in (kept, kept[::-1]):
+            if before is not None and state is not before:
+                continue
+            for entrance, curved in (added, added[::-1]):
+                found = _entrances(forget, entrance, curved, activation)
+                if found is not None:
+                    return state, found
     return None
 
 
@@ -345,3 +355,45 @@ def inputs_of(cell: Cell) -> list[Value]:
         if key not in states
     }
     return list(found.values())
+
+
+def is_whole(cell: Cell) -> bool:
+    """Whether the operators have all that the gates do."""
+    if cell.units is None or not inputs_of(cell):
+        return False
+    old = id(cell.old)
+    for name, gate in cell.gates.items():
+        if old not in gate.terms or gate.terms[old][1] is None:
+            return False
+        allowed = set()
+        if cell.memory is not None and name != "cell":
+            allowed = {id(cell.memory[1 if name == "output" else 0])}
+        if set(gate.scales) - allowed:
+            return False
+        if cell.memory is not None and {id(v) for v in cell.memory} & set(gate.terms):
+            return False
+    peepholes = {bool(g.scales) for n, g in cell.gates.items() if n != "cell"}
+    return len(peepholes) <= 1 or cell.memory is None
+
+
+def matrix_of(cell: Cell, gate: str, values: list[Value]) -> Array:
+    """The gate's matrix for ``values`` one behind the other; zeros where it does not read one."""
+    units = cell.units
+    assert units is not None
+    blocks = []
+    for value in values:
+        found = cell.gates[gate].terms.get(id(value))
+        wide = width_of(cell, value)
+        if found is None:
+            blocks.append(np.zeros((units, wide), np.float32))
+        else:
+            blocks.append(np.eye(units, dtype=np.float32) if found[1] is None else found[1])
+    return np.ascontiguousarray(np.concatenate(blocks, 1), np.float32)
+
+
+def width_of(cell: Cell, value: Value) -> int:
+    for gate in cell.gates.values():
+        found = gate.terms.get(id(value))
+        if found is not None and found[1] is not None:
+            return int(found[1].shape[1])
+    return cell.units or 0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolite.ir.graph import Graph, Model, Node, Value
+from octolite.ops.joining import Concatenation, Split
 from octolite.passes.engine import merge_shapes, operator
 
 # -- cleaning ------------------------------------------------------------------------------------
@@ -30,8 +31,11 @@ def drop_graphs(model: Model, before: Counter[int]) -> None:
 
 
 def callers_of(model: Model) -> Counter[int]:
-    """How many nodes run each graph."""
-    return Counter(id(g) for graph in model.graphs for node in graph.nodes for g in called(node))
+    """How many nodes run each graph, and signatures."""
+    nodes = (node for graph in model.graphs for node in graph.nodes)
+    counts = Counter(id(g) for node in nodes for g in called(node))
+    counts.update(id(s.graph) for s in model.signatures if s.graph is not model.main)
+    return counts
 
 
 def called(node: Node) -> list[Graph]:
@@ -50,6 +54,7 @@ def _simplify(graph: Graph, callers: Counter[int]) -> int:
             changed += 1
         elif node.op.name == "WHILE":
             changed += _bypass(graph, node) + _insert_constants(node, graphs)
+            changed += _split_joined(graph, node)
             changed += _drop_unread(graph, node)
             changed += _refine(node)
         elif node.op.name == "IF":
@@ -102,6 +107,63 @@ def _insert_constants(node: Node, graphs: Sequence[Graph]) -> int:
                 user.replace_input(value, copy)
             changed += 1
     return changed
+
+
+def _split_joined(graph: Graph, node: Node) -> int:
+    """A variable that joins several, which the body splits and joins again, becomes several."""
+    loop = operator(node)
+    for i, (given, out) in enumerate(zip(loop.body.inputs, loop.body.outputs, strict=True)):
+        parts = _joined(given, out)
+        if parts and not _is_read(loop.cond, loop.cond.inputs[i]) and node.inputs[i] is not None:
+            _split(graph, node, i, parts)
+            return 1
+    return 0
+
+
+def _joined(given: Value, out: Value) -> list[Value]:
+    """The values joined in ``out`` as ``given`` is split, if it is read in no other way."""
+    split = given.uses[0] if len(given.uses) == 1 else None
+    join = out.producer
+    if split is None or split.op.name != "SPLIT" or constant(split.inputs[0]) not in (1, -1):
+        return []
+    if join is None or join.op.name != "CONCATENATION" or operator(join).axis not in (1, -1):
+        return []
+    parts = [v for v in join.inputs if v is not None]
+    shapes = [v.shape for v in (*split.outputs, *parts)]
+    widths = {s[-1] if s is not None and len(s) == 2 else None for s in shapes}
+    same = len(parts) == len(split.outputs) and len(widths) == 1 and None not in widths
+    return parts if same else []
+
+
+def _split(graph: Graph, node: Node, place: int, parts: Sequence[Value]) -> None:
+    """Let variable number ``place`` be as many as there are ``parts``."""
+    loop = operator(node)
+    given, tested = loop.body.inputs[place], loop.cond.inputs[place]
+    (inner,) = given.uses
+    base, axis = node.outputs[place].name, Value.constant("axis", np.array(1, np.int32))
+    first = graph.add(
+        Split(num_splits=len(parts)), [axis, node.inputs[place]],
+        f"{base}/initial", before=node,
+    )  # fmt: skip
+    olds, inner.outputs, inner.inputs = inner.outputs, (), ()
+    loop.body.nodes = [n for n in loop.body.nodes if n is not inner]
+    for old in olds:
+        old.producer = None
+    tests = [Value(f"{tested.name}/{k}", v.dtype, v.shape) for k, v in enumerate(olds)]
+    results = [Value(f"{base}/{k}", v.dtype, v.shape) for k, v in enumerate(olds)]
+    loop.body.inputs[place : place + 1] = olds
+    loop.cond.inputs[place : place + 1] = tests
+    loop.body.outputs[place : place + 1] = parts
+    loop.body.prune()
+    old = node.outputs[place]
+    node.outputs = (*node.outputs[:place], *results, *node.outputs[place + 1 :])
+    for value in results:
+        value.producer = node
+    node.inputs = (*node.inputs[:place], *first.outputs, *node.inputs[place + 1 :])
+    old.producer = None
+    if _is_read(graph, old):
+        graph.add(Concatenation(axis=1), results, base, outputs=[old])
+        graph.sort()
 
 
 def _drop_unread(graph: Graph, node: Node) -> int:

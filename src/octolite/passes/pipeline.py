@@ -20,6 +20,7 @@ from octolite.passes import (
     recurrent,
     shapes,
     sharing,
+    unrolled,
 )
 from octolite.passes.engine import Explanation, Rewriter, Rule
 
@@ -64,7 +65,7 @@ PIPELINE: tuple[Pass, ...] = (
     Step("infer shapes", shapes.refine),
     Rules("fold constants", folding.RULES + identities.CANCEL),
     Step("share what is computed twice", sharing.merge_duplicates),
-    Rules("take steps of sequences", bidirectional.RULES),
+    Rules("take steps of sequences", bidirectional.RULES + unrolled.RULES),
     Rules("move transpositions", layout.RULES + identities.CANCEL),
     Rules("recognise activations", identities.ARITHMETIC + activations.COMPOSED),
     Rules("recover dilation", dilation.RULES),
@@ -99,10 +100,10 @@ def optimize(
         total += sum(_settle(graph, on_pass, explain) for graph in graphs)
         callers = loops.callers_of(model)
         changed = loops.simplify(model)
-        if not changed:
-            changed = sum(recurrent.fuse(graph, explain) for graph in graphs)
-        if not changed:
-            changed = sum(bidirectional.pair(graph, explain) for graph in graphs)
+        # A called graph may run often, and the operators' states would go on from run to run.
+        once = [graph for graph in graphs if id(graph) not in callers]
+        for step in (recurrent.fuse, unrolled.fuse, bidirectional.pair):
+            changed = changed or sum(step(graph, explain) for graph in once)
         loops.drop_graphs(model, callers)
         if not changed:
             return total

@@ -19,7 +19,7 @@ from octolite.ir.types import FLOAT32, Array
 from octolite.ops.base import Operator, operator_class
 from octolite.ops.lstm import SequenceLSTM
 from octolite.passes import counts, loops
-from octolite.passes.cells import Cell, inputs_of, lstm, rnn
+from octolite.passes.cells import Cell, inputs_of, is_whole, lstm, matrix_of, rnn, width_of
 from octolite.passes.engine import Event, Explanation, merge_shapes, take_over
 from octolite.passes.loops import Loop, constant, is_zero
 from octolite.passes.steps import Builder, DeclinedError, Mask, Steps
@@ -158,7 +158,7 @@ class _Fusion:
         whole = counts.number(self.steps.length)
         for _, bound in self.loop.bounds:
             form = counts.number(bound)
-            if form == whole:
+            if form == whole or (form[0] == whole[0] == "number" and form[1:] >= whole[1:]):
                 continue
             lengths = self._longest(bound)
             if lengths is None:
@@ -263,7 +263,7 @@ class _Fusion:
             return None if found is None else found.old
 
         cell = lstm(state.new, state.old, memory) or rnn(state.new, state.old)
-        return cell if cell is not None and _is_whole(cell) else None
+        return cell if cell is not None and is_whole(cell) else None
 
     # -- operators ----------------------------------------------------------------------------
 
@@ -327,11 +327,16 @@ class _Fusion:
         if array is not state.old or update is None or start is None:
             return None
         index: Value | None = start
+        others: list[int | None] = [None]
         if start.data is not None:
             index = self.build.constant(start.data.reshape(-1)[0])
+            others = start.data.reshape(-1)[1:].tolist()
         elif start.producer is not None and start.producer.op.name == "PACK":
             index = start.producer.inputs[0]
+            others = [constant(v) for v in start.producer.inputs[1:]]
         item = update.producer
+        if any(others) or None in others or not _fills(update, array):
+            raise DeclinedError("it writes only a part of an element")
         if index is None or item is None or item.op.name not in ("RESHAPE", "EXPAND_DIMS"):
             raise DeclinedError("what it writes in a step is not one element")
         assert item.inputs[0] is not None
@@ -407,6 +412,14 @@ class _Fusion:
         return build.add("SUM", kept, build.integers(0), keep_dims=False)
 
 
+def _fills(update: Value, array: Value) -> bool:
+    """Whether ``update`` is as wide as the elements of ``array``."""
+    if update.shape is None or array.shape is None or len(update.shape) != len(array.shape):
+        return False
+    pairs = zip(update.shape[1:], array.shape[1:], strict=True)
+    return all(a == b or b is None for a, b in pairs)
+
+
 def _one(build: Builder, like: Value) -> Value:
     return build.constant(np.asarray(1, like.dtype.numpy))
 
@@ -414,51 +427,15 @@ def _one(build: Builder, like: Value) -> Value:
 # -- a cell as an operator -----------------------------------------------------------------------
 
 
-def _is_whole(cell: Cell) -> bool:
-    """Whether the operators have all that the gates do."""
-    if cell.units is None or not inputs_of(cell):
-        return False
-    old = id(cell.old)
-    for name, gate in cell.gates.items():
-        if old not in gate.terms or gate.terms[old][1] is None:
-            return False
-        allowed = set()
-        if cell.memory is not None and name != "cell":
-            allowed = {id(cell.memory[1 if name == "output" else 0])}
-        if set(gate.scales) - allowed:
-            return False
-        if cell.memory is not None and {id(v) for v in cell.memory} & set(gate.terms):
-            return False
-    peepholes = {bool(g.scales) for n, g in cell.gates.items() if n != "cell"}
-    return len(peepholes) <= 1 or cell.memory is None
-
-
-def _matrix(cell: Cell, gate: str, values: list[Value]) -> Array:
-    """The gate's matrix for ``values`` one behind the other; zeros where it does not read one."""
-    units = cell.units
-    assert units is not None
-    blocks = []
-    for value in values:
-        found = cell.gates[gate].terms.get(id(value))
-        wide = _width(cell, value)
-        if found is None:
-            blocks.append(np.zeros((units, wide), np.float32))
-        else:
-            blocks.append(np.eye(units, dtype=np.float32) if found[1] is None else found[1])
-    return np.ascontiguousarray(np.concatenate(blocks, 1), np.float32)
-
-
-def _width(cell: Cell, value: Value) -> int:
-    for gate in cell.gates.values():
-        found = gate.terms.get(id(value))
-        if found is not None and found[1] is not None:
-            return int(found[1].shape[1])
-    return cell.units or 0
-
-
 def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value:
-    """The operator that runs ``cell`` over ``x`` [time, batch, depth]; the same of its output."""
-    batch = None if x.shape is None else x.shape[1]
+    """The operator that runs ``cell`` over ``x`` [time, batch, depth]; the same of its output.
+
+    From ``x`` [batch, depth] it runs a single step.
+    """
+    batch = None if x.shape is None else x.shape[-2]
+    single = x.shape is not None and len(x.shape) == 2
+    prefix = "" if single else "UNIDIRECTIONAL_SEQUENCE_"
+    order = {} if single else {"time_major": True}
     name = f"{build.before.name}/{cell.new.name}"
 
     def array(data: Array, what: str) -> Value:
@@ -472,21 +449,21 @@ def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value
     biases = {g: np.broadcast_to(a.bias, (units,)) for g, a in cell.gates.items()}
     if not cell.is_lstm:
         return build.add(
-            "UNIDIRECTIONAL_SEQUENCE_RNN", x,
-            array(_matrix(cell, "cell", inputs), "weights"),
-            array(_matrix(cell, "cell", [cell.old]), "recurrent_weights"),
+            f"{prefix}RNN", x,
+            array(matrix_of(cell, "cell", inputs), "weights"),
+            array(matrix_of(cell, "cell", [cell.old]), "recurrent_weights"),
             array(biases["cell"], "bias"), state("state", units),
-            time_major=True, activation=cell.activation,
+            activation=cell.activation, **order,
         )  # fmt: skip
     given: dict[str, Value] = {"input": x}
     for gate, form in cell.gates.items():
-        given[f"input_to_{gate}_weights"] = array(_matrix(cell, gate, inputs), f"{gate}/weights")
-        recurrent = array(_matrix(cell, gate, [cell.old]), f"{gate}/recurrent_weights")
+        given[f"input_to_{gate}_weights"] = array(matrix_of(cell, gate, inputs), f"{gate}/weights")
+        recurrent = array(matrix_of(cell, gate, [cell.old]), f"{gate}/recurrent_weights")
         given[f"recurrent_to_{gate}_weights"] = recurrent
         given[f"{gate}_gate_bias"] = array(biases[gate], f"{gate}/bias")
         for _, vector in form.scales.values():
             given[f"cell_to_{gate}_weights"] = array(vector, f"{gate}/peephole")
-    outputs = _width(cell, cell.old)
+    outputs = width_of(cell, cell.old)
     if cell.projection is not None:
         matrix, bias = cell.projection
         given["projection_weights"] = array(matrix, "projection")
@@ -495,7 +472,6 @@ def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value
     given["output_state"], given["cell_state"] = state("h", outputs), state("c", units)
     names = [p.name for p in SequenceLSTM.input_parameters()][:20]
     return build.add(
-        "UNIDIRECTIONAL_SEQUENCE_LSTM", *[given.get(n) for n in names],
-        time_major=True, activation=cell.activation,
-        cell_clip=cell.cell_clip, proj_clip=cell.proj_clip,
+        f"{prefix}LSTM", *[given.get(n) for n in names],
+        activation=cell.activation, cell_clip=cell.cell_clip, proj_clip=cell.proj_clip, **order,
     )  # fmt: skip
