@@ -48,6 +48,7 @@ def _fields(prefix: str) -> dict[str, Type]:
 ARGS = Record(
     rows=I64,  # sequences
     chunk=I64,  # sequences of a tile
+    chunks=I64,  # tiles of a cell; those of the next cell have the next record
     time=I64,
     products=PTR,  # float32: what the inputs contribute, in the order of the panels
     products_time=I64,  # bytes from step to step,
@@ -123,8 +124,10 @@ def unit(tile: Tile, variant: Variant) -> Unit:
 def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant) -> None:
     k = Builder(module, "step_through", (PTR, I64))
     address, index = k.args
+    chunks = k.load(I64, address + ARGS.offset("chunks"))
+    address = address + index // chunks * ARGS.size
     args = ARGS.load(k, address)
-    first = index * args.chunk
+    first = index % chunks * args.chunk
     last = k.smin(first + args.chunk, args.rows)
     state, projection = _part(args, "state_"), _part(args, "projection_")
 
@@ -286,7 +289,8 @@ def _vectors(k: Builder, address: Value, lanes: int, count: int) -> list[Value]:
 def _inputs(k: Builder, args: SimpleNamespace, place: SimpleNamespace, r: int) -> Value:
     """Where the inputs' share of the sums lies."""
     start = place.time * args.products_time + (place.row + r) * args.products_row
-    return args.products + start + place.line
+    result: Value = args.products + start + place.line
+    return result
 
 
 def _finish_plain(

@@ -43,13 +43,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Stage:
-    """A step before its buffers are known."""
+    """A step before its buffers are known.
+
+    ``more``: the operands of records that follow the first, for a function that takes several.
+    """
 
     label: str
     fn: int
     record: Record
     tiles: int
     operands: dict[str, Operand]
+    more: tuple[dict[str, Operand], ...] = ()
 
 
 @dataclass
@@ -73,9 +77,17 @@ class Launch:
         self.scratch_bytes += -(-size // 64) * 64
         return place
 
-    def add(self, label: str, fn: int, record: Record, tiles: int, **operands: Operand) -> None:
+    def add(
+        self,
+        label: str,
+        fn: int,
+        record: Record,
+        tiles: int,
+        *more: dict[str, Operand],
+        **operands: Operand,
+    ) -> None:
         if tiles > 0:
-            self.stages.append(Stage(label, fn, record, tiles, operands))
+            self.stages.append(Stage(label, fn, record, tiles, operands, more))
 
     def include(self, other: Launch, **bases: Place) -> None:
         """Take over the stages of ``other``; ``bases`` are the places of its buffers here. Its
@@ -89,8 +101,11 @@ class Launch:
             return Place(base.base, base.offset + value.offset)
 
         for stage in other.stages:
-            operands = {name: move(value) for name, value in stage.operands.items()}
-            self.stages.append(replace(stage, operands=operands))
+            operands, *more = (
+                {name: move(value) for name, value in given.items()}
+                for given in (stage.operands, *stage.more)
+            )
+            self.stages.append(replace(stage, operands=operands, more=tuple(more)))
         self.macs += other.macs
         self.checks += other.checks
 
@@ -114,7 +129,10 @@ class Launch:
         return [
             Step(
                 stage.fn,
-                stage.record.pack(**{n: resolve(v) for n, v in stage.operands.items()}),
+                stage.record.pack(
+                    *({n: resolve(v) for n, v in given.items()} for given in stage.more),
+                    **{n: resolve(v) for n, v in stage.operands.items()},
+                ),
                 stage.tiles,
                 stage.label,
                 stage,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 from octolite.kernels.simd import F32, Builder, Type, Value
@@ -15,15 +16,24 @@ class Record:
     def __init__(self, **fields: Type) -> None:
         self.fields = fields
 
-    def pack(self, **values: float) -> ctypes.Array[ctypes.c_char]:
-        """A buffer that holds ``values`` (every field, no other)."""
+    @property
+    def size(self) -> int:
+        """Bytes of a record."""
+        return 8 * len(self.fields)
+
+    def pack(self, *more: Mapping[str, float], **values: float) -> ctypes.Array[ctypes.c_char]:
+        """A buffer that holds ``values`` (every field, no other), then records of ``more``."""
+        data = b"".join(self._bytes(given) for given in (values, *more))
+        return ctypes.create_string_buffer(data, len(data))
+
+    def _bytes(self, values: Mapping[str, float]) -> bytes:
         if values.keys() != self.fields.keys():
             raise TypeError(f"fields differ: {sorted(values.keys() ^ self.fields.keys())}")
         parts = []
         for name, kind in self.fields.items():
             value = values[name]
             parts.append(struct.pack("<f4x", value) if kind == F32 else struct.pack("<q", value))
-        return ctypes.create_string_buffer(b"".join(parts), 8 * len(parts))
+        return b"".join(parts)
 
     def offset(self, name: str) -> int:
         """Where a field lies, in bytes."""

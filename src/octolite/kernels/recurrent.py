@@ -129,7 +129,7 @@ class CellLayer:
         )
         self.gates = cell.gate_tile(tile, len(spec.gates), self.variant.across)
         self.width = tile.lanes * self.variant.across
-        self._fn = jit.load(cell.unit(tile, self.variant), isa)["step_through"]
+        self.fn = jit.load(cell.unit(tile, self.variant), isa)["step_through"]
         self._limits = {
             "low": low,
             "high": high,
@@ -148,7 +148,7 @@ class CellLayer:
         self.inputs = {spec.source: self._input([g.weights for g in spec.gates], constants)}
         if spec.aux is not None:
             self.inputs[spec.aux] = self._input([g.aux or "" for g in spec.gates], constants)
-        self._add = BinaryLayer(Binary("add"), isa)
+        self.add = BinaryLayer(Binary("add"), isa)
 
     def _input(self, names: Sequence[str], constants: Constants) -> FullyConnectedLayer:
         """The product of an input with all gates, its results in the order of the panels."""
@@ -160,6 +160,16 @@ class CellLayer:
         lined = matrix.weights[:, None, :]
         return FullyConnectedLayer(request, self.isa, lined, None, matrix.scale)
 
+    def chunk(self, batch: int, threads: int) -> int:
+        """Sequences of a tile: whole blocks, so that any number of threads gives the same bits."""
+        return round_up(-(-batch // threads), self.gates.heights[-1])
+
+    @property
+    def products(self) -> int:
+        """Multiplications of a step by the state."""
+        projected = self.spec.outputs * self.spec.units if self.projection is not None else 0
+        return self.spec.outputs * len(self.spec.gates) * self.spec.units + projected
+
     @property
     def channels(self) -> int:
         """Results of the inputs' products, padding included."""
@@ -168,69 +178,15 @@ class CellLayer:
     def place(
         self,
         launch: Launch,
-        label: str,
         inputs: Mapping[str, Rows],
         out: Rows,
         states: Sequence[Place],
         extents: tuple[int, int],
-        threads: int,
-    ) -> None:
-        """Have the cell step through ``extents`` (time, batch), a stretch of steps at a time, so
-        that what the inputs contribute takes little memory and stays in a cache."""
-        time, batch = extents
-        row = self.channels * 4
-        stretch = min(time, max(1, _STRETCH // (batch * row)))
-        room = [launch.reserve(stretch * batch * row) for _ in self.inputs]
-        fields = self._fields(launch, batch, states)
-        # Whole blocks, so that any number of threads gives the same bits.
-        chunk = round_up(-(-batch // threads), self.gates.heights[-1])
-        spare = most = launch.scratch_bytes
-        for first in range(0, time, stretch):
-            now = min(stretch, time - first), batch
-            launch.scratch_bytes = spare  # every stretch works in the same memory
-            given = {name: rows.from_step(first) for name, rows in inputs.items()}
-            self._multiply(launch, given, room, now, threads)
-            most = max(most, launch.scratch_bytes)
-            written = out.from_step(first)
-            launch.add(
-                label,
-                self._fn,
-                cell.ARGS,
-                -(-batch // chunk),
-                **fields,
-                rows=batch,
-                chunk=chunk,
-                time=now[0],
-                products=room[0],
-                products_time=batch * row,
-                products_row=row,
-                out=written.place,
-                out_time=written.step,
-                out_row=written.sequence,
-            )
-        launch.scratch_bytes = most
-        projected = self.spec.outputs * self.spec.units if self.projection is not None else 0
-        weights = self.spec.outputs * len(self.spec.gates) * self.spec.units + projected
-        launch.macs += time * batch * weights
-
-    def _multiply(
-        self,
-        launch: Launch,
-        inputs: Mapping[str, Rows],
-        room: Sequence[Place],
-        extents: tuple[int, int],
-        threads: int,
-    ) -> None:
-        """What the inputs contribute, [time, batch, channels], to the first place in ``room``."""
-        rows = math.prod(extents)
-        for (name, layer), place in zip(self.inputs.items(), room, strict=True):
-            row_at = inputs[name].at(extents)
-            part = layer.launch((rows, layer.depth), threads=threads, row_at=row_at)
-            launch.include(part, input0=inputs[name].place, output0=place)
-        if len(room) > 1:
-            flat = (rows * self.channels,)
-            added = self._add.launch(flat, flat, threads)
-            launch.include(added, input0=room[0], input1=room[1], output0=room[0])
+    ) -> Placed:
+        """Reserve working memory for stretches of ``extents`` (time, batch)."""
+        steps, batch = extents
+        sums = [launch.reserve(steps * batch * self.channels * 4) for _ in self.inputs]
+        return Placed(self, inputs, out, sums, self._fields(launch, batch, states))
 
     def _fields(self, launch: Launch, batch: int, states: Sequence[Place]) -> dict[str, Operand]:
         """What the steps are told of the cell and of its working memory."""
@@ -289,6 +245,48 @@ def _panels(tile: Tile, matrix: _Matrix, bias: Array | None) -> Panels:
     return pack.panels(tile, lined, 1, bias, matrix.scale)
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A cell in a launch: where it reads and writes, its working memory, and in ``fields`` what its
+    steps are told of these. ``sums``: for what each input contributes."""
+
+    layer: CellLayer
+    inputs: Mapping[str, Rows]
+    out: Rows
+    sums: Sequence[Place]
+    fields: dict[str, Operand]
+
+    def stretch(
+        self, launch: Launch, first: int, extents: tuple[int, int], threads: int
+    ) -> dict[str, Operand]:
+        """Compute what the inputs contribute to ``extents`` (time, batch) from step ``first`` on;
+        gives the record of the steps."""
+        time, batch = extents
+        row, rows = self.layer.channels * 4, time * batch
+        for (name, layer), place in zip(self.layer.inputs.items(), self.sums, strict=True):
+            source = self.inputs[name].from_step(first)
+            part = layer.launch((rows, layer.depth), threads=threads, row_at=source.at(extents))
+            launch.include(part, input0=source.place, output0=place)
+        if len(self.sums) > 1:
+            flat = (rows * self.layer.channels,)
+            added = self.layer.add.launch(flat, flat, threads)
+            launch.include(added, input0=self.sums[0], input1=self.sums[1], output0=self.sums[0])
+        out = self.out.from_step(first)
+        chunk = self.layer.chunk(batch, threads)
+        return self.fields | {
+            "rows": batch,
+            "chunk": chunk,
+            "chunks": -(-batch // chunk),
+            "time": time,
+            "products": self.sums[0],
+            "products_time": batch * row,
+            "products_row": row,
+            "out": out.place,
+            "out_time": out.step,
+            "out_row": out.sequence,
+        }
+
+
 class RecurrentLayer:
     """A :class:`~octolite.kernels.spec.Recurrent` ready to be launched.
 
@@ -305,28 +303,70 @@ class RecurrentLayer:
 
     def launch(self, input_shape: tuple[int, ...], threads: int = 1) -> Launch:
         """Lay the layer out for ``input_shape``: [time, batch, depth] or [batch, time, depth],
-        as the request has it, or [batch, depth] for one step."""
-        extents = self._extents(input_shape)
-        merged, major = self.request.merged, self.request.time_major
-        widths = [c.spec.outputs for c in self.cells]
-        width = sum(widths) if merged else widths[0]
-        launch = Launch((*input_shape[:-1], width), 0)
-        if 0 in extents:
+        as the request has it, or [batch, depth] for one step.
+
+        The layer goes a stretch of steps at a time, so that what the inputs contribute takes
+        little memory and stays in a cache.
+        """
+        time, batch = self._extents(input_shape)
+        launch = Launch((*input_shape[:-1], self._widths[0]), 0)
+        if 0 in (time, batch):
             return launch
-        bases = {name: Place(f"input{i}") for i, name in enumerate(self.request.reads)}
-        for index, layer in enumerate(self.cells):
-            inputs = {
-                name: Rows.of(bases[name], part.depth * 4, extents, major)
-                for name, part in layer.inputs.items()
-            }
-            start = Place("output0", index * widths[0] * 4) if merged else Place(f"output{index}")
-            out = Rows.of(start, (width if merged else widths[index]) * 4, extents, major)
-            if index == 1:
-                inputs = {name: rows.backward(extents[0]) for name, rows in inputs.items()}
-                out = out.backward(extents[0])
-            states = [bases[name] for name in layer.spec.states]
-            layer.place(launch, self.label, inputs, out, states, extents, threads)
+        row = sum(c.channels * len(c.inputs) for c in self.cells) * 4
+        stretch = min(time, max(1, _STRETCH // (batch * row)))
+        cells = [self._place(launch, i, (time, batch), stretch) for i in range(len(self.cells))]
+        spare = most = launch.scratch_bytes
+        for first in range(0, time, stretch):
+            launch.scratch_bytes = spare  # every stretch works in the same memory
+            now = min(stretch, time - first), batch
+            records = [c.stretch(launch, first, now, threads) for c in cells]
+            self._step(launch, cells, records, batch, threads)
+            most = max(most, launch.scratch_bytes)
+        launch.scratch_bytes = most
+        launch.macs += time * batch * sum(c.products for c in self.cells)
         return launch
+
+    @property
+    def _widths(self) -> list[int]:
+        """Of the results."""
+        widths = [c.spec.outputs for c in self.cells]
+        return [sum(widths)] if self.request.merged else widths
+
+    def _place(self, launch: Launch, index: int, extents: tuple[int, int], stretch: int) -> Placed:
+        """One cell, the second one reading and writing backward."""
+        layer, request = self.cells[index], self.request
+        bases = {name: Place(f"input{i}") for i, name in enumerate(request.reads)}
+        inputs = {
+            name: Rows.of(bases[name], part.depth * 4, extents, request.time_major)
+            for name, part in layer.inputs.items()
+        }
+        start = Place(f"output{index}")
+        if request.merged:
+            start = Place("output0", index * self.cells[0].spec.outputs * 4)
+        width = self._widths[0 if request.merged else index]
+        out = Rows.of(start, width * 4, extents, request.time_major)
+        if index == 1:
+            inputs = {name: rows.backward(extents[0]) for name, rows in inputs.items()}
+            out = out.backward(extents[0])
+        states = [bases[name] for name in layer.spec.states]
+        return layer.place(launch, inputs, out, states, (stretch, extents[1]))
+
+    def _step(
+        self,
+        launch: Launch,
+        cells: Sequence[Placed],
+        records: Sequence[dict[str, Operand]],
+        batch: int,
+        threads: int,
+    ) -> None:
+        """Cells that share their code in one stage, so that two threads take one each."""
+        groups: dict[int, list[int]] = {}
+        for index, placed in enumerate(cells):
+            groups.setdefault(placed.layer.fn, []).append(index)
+        for fn, members in groups.items():
+            first, *more = (records[index] for index in members)
+            chunks = -(-batch // cells[members[0]].layer.chunk(batch, threads))
+            launch.add(self.label, fn, cell.ARGS, len(members) * chunks, *more, **first)
 
     def _extents(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Time and batch. Raises :class:`KernelError` for a shape that does not fit."""
