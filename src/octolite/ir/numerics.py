@@ -26,7 +26,7 @@ def round_half_away(x: Array) -> Array:
     """Round to the nearest integer, halves away from zero (C's ``round``)."""
     magnitude = np.abs(x)
     whole = np.floor(magnitude)
-    return np.copysign(whole + (magnitude - whole >= 0.5), x)
+    return np.asarray(np.copysign(whole + (magnitude - whole >= 0.5), x))
 
 
 def channel_shape(quant: Quant, rank: int) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ def quantize(real: Array, quant: Quant, dtype: np.dtype[Any]) -> Array:
     shape = channel_shape(quant, real.ndim)
     limits = np.iinfo(dtype)
     q = round_half_away(real / quant.scale.reshape(shape)) + quant.zero_point.reshape(shape)
-    return np.clip(q, limits.min, limits.max).astype(dtype)
+    return np.asarray(np.clip(q, limits.min, limits.max).astype(dtype))
 
 
 def dequantize(q: Array, quant: Quant) -> Array:
@@ -173,7 +173,7 @@ def exact_product(a: Array, b: Array) -> Array:
     ``k · 128² <= 2²⁴``, float64 beyond any depth that int32 can hold.
     """
     real = np.float32 if a.shape[-1] <= 1024 else np.float64
-    return (a.astype(real) @ b.astype(real)).astype(np.int32)
+    return np.asarray((a.astype(real) @ b.astype(real)).astype(np.int32))
 
 
 def hybrid_output(
@@ -211,7 +211,7 @@ def activate(x: Array, activation: Activation) -> Array:
         case Activation.NONE:
             return x
         case Activation.RELU:
-            return np.maximum(x, one * 0)
+            return np.asarray(np.maximum(x, one * 0))
         case Activation.RELU_N1_TO_1:
             return np.clip(x, -one, one)
         case Activation.RELU6:

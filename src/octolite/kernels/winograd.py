@@ -82,7 +82,7 @@ def transform_weights(weights: Array) -> Array:
     """``4 · G g Gᵀ`` of int8 [channels, 3, 3, depth]: int16 [channels, 16, depth]."""
     columns = np.einsum("ia,nabc->nibc", _G2, weights.astype(np.int16))
     both = np.einsum("jb,nibc->nijc", _G2, columns)
-    return both.reshape(len(weights), 16, -1)
+    return np.asarray(both.reshape(len(weights), 16, -1))
 
 
 # Code --------------------------------------------------------------------------------------
@@ -106,7 +106,8 @@ def unit(tile: Tile, curved: bool) -> Unit:
 def _row_bytes(args: SimpleNamespace, tile: Tile) -> Value:
     """Of one patch's transformed codes: whole vectors."""
     lanes = 2 * tile.lanes
-    return (args.depth + (lanes - 1)) // lanes * (2 * lanes)
+    result: Value = (args.depth + (lanes - 1)) // lanes * (2 * lanes)
+    return result
 
 
 def _emit_tile(module: Any, tile: Tile) -> None:

@@ -230,7 +230,8 @@ class Gelu(Elementwise):
     def reference(self, x: Array) -> Array:
         if self.approximate:
             cubic = x + 0.044715 * x * x * x
-            return (0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * cubic))).astype(x.dtype)
+            smooth = 1 + np.tanh(math.sqrt(2 / math.pi) * cubic)
+            return np.asarray(0.5 * x * smooth, x.dtype)
         return (0.5 * x * erfc(x * -math.sqrt(0.5))).astype(x.dtype)
 
 
@@ -252,4 +253,4 @@ def erfc(x: Array) -> Array:
     """The complementary error function in float64, to 1e-12 of its value; NumPy has none."""
     z = np.minimum(np.abs(x, dtype=np.float64), _FAR)
     upper = _scaled_erfc()(2 / (2 + z)) * np.exp(-z * z)
-    return np.where(x < 0, 2 - upper, upper)
+    return np.asarray(np.where(x < 0, 2 - upper, upper))

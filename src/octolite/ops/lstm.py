@@ -151,7 +151,7 @@ def normalize(x: Array) -> Array:
     """Each row brought to mean 0 and variance 1; equal elements become 0."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + GUARD)
+    return np.asarray(centred / np.sqrt(variance + GUARD))
 
 
 def compiled(
@@ -356,7 +356,7 @@ class LSTM(_OneWay):
         return _states(self.named(inputs), extent(inputs[0], 0))
 
     def compute(self, named: Mapping[str, Any]) -> Array:
-        return self.cell(named).run(named["input"][None])[0]
+        return np.asarray(self.cell(named).run(named["input"][None])[0])
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return self.graded(inputs, 3, 4)

@@ -52,7 +52,7 @@ class BatchMatMul(Operator):
 
     def reference(self, x: Array, y: Array) -> Array:
         x, y = self._upright(x, y)
-        return np.matmul(x, y)
+        return np.asarray(np.matmul(x, y))
 
     def hybrid(self, inputs: Sequence[Operand | None], x: Array, y: Array) -> Array:
         x, y = self._upright(x, y)

@@ -74,7 +74,7 @@ class LocalResponseNormalization(Operator):
         distance = np.abs(np.arange(depth)[:, None] - np.arange(depth))
         sums = (x * x) @ (distance <= self.radius).astype(x.dtype)
         scale = np.float32(self.bias) + np.float32(self.alpha) * sums
-        return x * scale ** np.float32(-self.beta)
+        return np.asarray(x * scale ** np.float32(-self.beta))
 
     cases = (
         case(f32(2, 3, 4, 12), radius=2, alpha=0.1, beta=0.75, bias=2.0),

@@ -120,7 +120,7 @@ class FakeQuant(Operator):
         zero = np.clip(np.round(least - low / scale), least, most)
         below, above = (least - zero) * scale, (most - zero) * scale
         steps = np.floor((np.clip(x, below, above) - below) * (1 / scale) + np.float32(0.5))
-        return steps * scale + below
+        return np.asarray(steps * scale + below)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return 2 if self.narrow_range else 1

@@ -111,7 +111,7 @@ class RNN(Recurrent):
 
     def compute(self, named: Mapping[str, Any]) -> Array:
         products = named["weights"](named["input"])[None]
-        return steps(products, named, self.activation)[0]
+        return np.asarray(steps(products, named, self.activation)[0])
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return self.graded(inputs, 2, 3)

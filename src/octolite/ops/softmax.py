@@ -27,7 +27,7 @@ class OverLastAxis(Operator, abstract=True):
 
 def _below_maximum(x: Array) -> Array:
     """x less the largest of its row, so that no exponential overflows."""
-    return x - np.max(x, axis=-1, keepdims=True, initial=-np.inf).astype(x.dtype)
+    return np.asarray(x - np.max(x, axis=-1, keepdims=True, initial=-np.inf).astype(x.dtype))
 
 
 class Softmax(OverLastAxis):
@@ -45,7 +45,7 @@ class Softmax(OverLastAxis):
 
     def reference(self, x: Array) -> Array:
         powers = np.exp(_below_maximum(x) * np.float32(self.beta))
-        return powers / np.sum(powers, axis=-1, keepdims=True)
+        return np.asarray(powers / np.sum(powers, axis=-1, keepdims=True))
 
     cases = (
         case(f32(3, 10, low=-5, high=5)),
@@ -66,7 +66,7 @@ class LogSoftmax(OverLastAxis):
 
     def reference(self, x: Array) -> Array:
         below = _below_maximum(x)
-        return below - np.log(np.sum(np.exp(below), axis=-1, keepdims=True))
+        return np.asarray(below - np.log(np.sum(np.exp(below), axis=-1, keepdims=True)))
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Softmax | None:
         x = inputs[0]

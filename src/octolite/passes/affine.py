@@ -48,7 +48,7 @@ class Product:
     @property
     def channels(self) -> int:
         assert self.axis is not None
-        return self.kernel.shape[self.axis]
+        return int(self.kernel.shape[self.axis])
 
     def fixed(self) -> str | None:
         """Why its weights or bias cannot be changed, or ``None``."""

@@ -167,7 +167,8 @@ def concat_v2(n: Site, *inputs: Value) -> Value:
 @tf("Concat")
 def concat(n: Site, *inputs: Value) -> Value:
     axis, *parts = inputs
-    return concat_v2(n, *parts, axis)
+    result: Value = concat_v2(n, *parts, axis)
+    return result
 
 
 @tf("Gather")

@@ -203,7 +203,8 @@ def scattered(n: Site, x: Value, indices: Value, size: Value) -> Value:
 @tf("TensorListSetItem")
 def set_item(n: Site, array: Value, index: Value, item: Value) -> Value:
     if n.flag("resize_if_index_out_of_bounds", False):
-        return grow(n, array, index, item)
+        result: Value = grow(n, array, index, item)
+        return result
     _settle(n, array, item)
     at = position(n, n.int32(index), n.rank(item))
     result = n.op("DYNAMIC_UPDATE_SLICE", array, element(n, item), at)

@@ -94,7 +94,7 @@ def _raw(proto: Any, stored: np.dtype[Any], count: int) -> Array:
             f"a constant of {count} {stored} elements has {len(content)} bytes of contents"
         )
     if stored.kind == "b":
-        return np.frombuffer(content, np.uint8) != 0
+        return np.asarray(np.frombuffer(content, np.uint8) != 0)
     return np.frombuffer(content, stored)
 
 
