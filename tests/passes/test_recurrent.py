@@ -18,7 +18,6 @@ from tests.recorded import run as run_file
 from tests.recurrent import ALL, FUSED, Recording, run
 
 NOT_FUSED = {
-    "cell_lstm_layer_norm": "its normalization is not recognised",
     "lstm_raw": "raw_rnn counts in its condition what has finished",
     "lstm_static_one_step": "one step from a state of zeros is a few plain operators",
     "rnn_static_one_step": "one step from a state of zeros is a dense layer",

@@ -8,7 +8,7 @@ and state, or two, or eight, gates in any order, biases added anywhere, are all 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,13 +35,20 @@ class Affine:
             identity.
         scales: likewise, and its vector [units].
         bias: a scalar, or [units].
+        norm: where all but the bias is first brought to mean 0 and variance 1 (layer
+            normalization), what it is then scaled by [units].
     """
 
     terms: dict[int, tuple[Value, Array | None]] = field(default_factory=dict)
     scales: dict[int, tuple[Value, Array]] = field(default_factory=dict)
     bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+    norm: Array | None = None
 
     def plus(self, other: Affine) -> Affine | None:
+        for a, b in ((self, other), (other, self)):
+            if a.norm is not None:
+                more = b.terms or b.scales or b.norm is not None
+                return None if more else replace(a, bias=a.bias + b.bias)
         if set(self.terms) & set(other.terms):
             return None
         if set(self.scales) & set(other.scales):
@@ -51,6 +58,8 @@ class Affine:
 
     def rows(self, first: int, last: int, units: int) -> Affine | None:
         """Elements ``first`` to ``last`` of ``units``."""
+        if self.norm is not None:
+            return None
         terms: dict[int, tuple[Value, Array | None]] = {}
         for key, (value, matrix) in self.terms.items():
             if matrix is None:
@@ -131,7 +140,80 @@ def _product(node: Node) -> Affine | None:
     return result if first == w.data.shape[1] else None
 
 
+NORM_GUARDS = (0.0, 2e-8)
+"""What may be added to a variance: the operators add 1e-8, which nobody can tell from less."""
+
+
+def _normalized(node: Node) -> Affine | None:
+    """``(z - mean) / sqrt(variance + guard) · gamma + beta``, as tf.nn.batch_normalization has it:
+    ``z · k + (beta - mean · k)``, k being gamma / sqrt(variance + guard).
+    """
+    for scaled, rest in (node.inputs, node.inputs[::-1]):
+        pair = _factors(scaled)
+        shift = None if rest is None else rest.producer
+        if pair is None or shift is None or shift.op.name != "SUB":
+            continue
+        beta, back = _vector(shift.inputs[0]), _factors(shift.inputs[1])
+        for z, k in (pair, pair[::-1]):
+            mean = _mean(z)
+            gamma = None if mean is None else _norm_scale(k, z, mean)
+            if gamma is None or beta is None or back is None or not _are(back, mean, k):
+                continue
+            inner = affine(z)
+            if inner.norm is None and not np.any(inner.bias):
+                return replace(inner, bias=beta, norm=gamma)
+    return None
+
+
+def _are(pair: tuple[Value, Value], *values: Value | None) -> bool:
+    return {id(v) for v in pair} == {id(v) for v in values}
+
+
+def _mean(z: Value) -> Value | None:
+    """The mean of each row of ``z``, where it is computed."""
+    return next((n.output for n in z.uses if _is_mean(n) and n.inputs[0] is z), None)
+
+
+def _is_mean(node: Node | None) -> bool:
+    if node is None or node.op.name != "MEAN" or not operator(node).keep_dims:
+        return False
+    axes, x = node.inputs[1], node.inputs[0]
+    last = {-1} if x is None or x.shape is None else {-1, len(x.shape) - 1}
+    return axes is not None and axes.data is not None and axes.data.size == 1 \
+        and int(axes.data.reshape(())) in last  # fmt: skip
+
+
+def _norm_scale(k: Value, z: Value, mean: Value) -> Array | None:
+    """gamma, if ``k`` is gamma / sqrt(variance of z + guard)."""
+    pair = _factors(k)
+    if pair is None:
+        return None
+    for root, other in (pair, pair[::-1]):
+        gamma, node = _vector(other), root.producer
+        if gamma is None or gamma.ndim != 1 or node is None or node.op.name != "RSQRT":
+            continue
+        guarded = None if node.inputs[0] is None else node.inputs[0].producer
+        if guarded is None or guarded.op.name != "ADD":
+            continue
+        for variance, guard in (guarded.inputs, guarded.inputs[::-1]):
+            number = _vector(guard)
+            inner = None if variance is None else variance.producer
+            if number is None or number.ndim or inner is None or not _is_mean(inner):
+                continue
+            squares = None if inner.inputs[0] is None else inner.inputs[0].producer
+            if squares is None or squares.op.name != "SQUARED_DIFFERENCE":
+                continue
+            both = [v for v in squares.inputs if v is not None]
+            low, high = NORM_GUARDS
+            if low <= float(number) <= high and _are((both[0], both[1]), z, mean):
+                return gamma
+    return None
+
+
 def _sum(node: Node) -> Affine | None:
+    found = _normalized(node)
+    if found is not None:
+        return found
     a, b = node.inputs
     for x, other in ((a, b), (b, a)):
         bias = _vector(other)
@@ -372,6 +454,9 @@ def is_whole(cell: Cell) -> bool:
             return False
         if cell.memory is not None and {id(v) for v in cell.memory} & set(gate.terms):
             return False
+    norms = {g.norm is None for g in cell.gates.values()}
+    if len(norms) > 1 or (False in norms and cell.memory is None):
+        return False
     peepholes = {bool(g.scales) for n, g in cell.gates.items() if n != "cell"}
     return len(peepholes) <= 1 or cell.memory is None
 

@@ -461,6 +461,9 @@ def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value
         recurrent = array(matrix_of(cell, gate, [cell.old]), f"{gate}/recurrent_weights")
         given[f"recurrent_to_{gate}_weights"] = recurrent
         given[f"{gate}_gate_bias"] = array(biases[gate], f"{gate}/bias")
+        if form.norm is not None:
+            coefficients = array(form.norm, f"{gate}/norm")
+            given[f"{gate}_layer_norm_coefficients"] = coefficients
         for _, vector in form.scales.values():
             given[f"cell_to_{gate}_weights"] = array(vector, f"{gate}/peephole")
     outputs = width_of(cell, cell.old)
@@ -470,7 +473,9 @@ def sequence(build: Builder, cell: Cell, inputs: list[Value], x: Value) -> Value
         if bias is not None:
             given["projection_bias"] = array(bias, "projection_bias")
     given["output_state"], given["cell_state"] = state("h", outputs), state("c", units)
-    names = [p.name for p in SequenceLSTM.input_parameters()][:20]
+    names = [p.name for p in SequenceLSTM.input_parameters()]
+    if "output_layer_norm_coefficients" not in given:
+        names = names[:20]
     return build.add(
         f"{prefix}LSTM", *[given.get(n) for n in names],
         activation=cell.activation, cell_clip=cell.cell_clip, proj_clip=cell.proj_clip, **order,

@@ -131,8 +131,10 @@ def _equal_projections(a: Cell, b: Cell) -> bool:
 
 
 def _equal_rest(a: Affine, b: Affine) -> bool:
-    """Whether biases and peepholes are the same."""
+    """Whether biases, peepholes and normalizations are the same."""
     scales = [[vector for _, vector in g.scales.values()] for g in (a, b)]
+    if (a.norm is None) != (b.norm is None) or not _equal(a.norm, b.norm):
+        return False
     return _equal(a.bias + np.zeros(1), b.bias + np.zeros(1)) and (
         len(scales[0]) == len(scales[1]) and all(map(_equal, *scales))
     )
