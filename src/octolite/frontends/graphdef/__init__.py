@@ -11,6 +11,7 @@ from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers
     array,
     blocks,
     einsum,
+    embeddings,
     frames,
     functions,
     gelu,

@@ -21,7 +21,7 @@ SAME: dict[str, str] = {
     "Relu": "RELU", "Relu6": "RELU6", "Elu": "ELU", "Tanh": "TANH", "Sigmoid": "LOGISTIC",
     "Softmax": "SOFTMAX", "LogSoftmax": "LOG_SOFTMAX", "ZerosLike": "ZEROS_LIKE",
     "Select": "SELECT", "SelectV2": "SELECT_V2", "Where": "WHERE", "GatherNd": "GATHER_ND",
-    "MatrixDiag": "MATRIX_DIAG", "MatrixSetDiag": "MATRIX_SET_DIAG", "SegmentSum": "SEGMENT_SUM",
+    "MatrixDiag": "MATRIX_DIAG", "MatrixSetDiag": "MATRIX_SET_DIAG",
     "BitwiseXor": "BITWISE_XOR", "RightShift": "RIGHT_SHIFT",
 }  # fmt: skip
 """Operators that take and give the same in both, without attributes that matter."""
