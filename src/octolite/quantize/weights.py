@@ -29,7 +29,7 @@ import numpy as np
 from octolite.errors import ConversionError
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Model, Node, Value
-from octolite.ir.types import FLOAT16, FLOAT32, INT8
+from octolite.ir.types import FLOAT16, FLOAT32, INT8, INT32
 from octolite.ops.base import Operator, operator_class
 from octolite.quantize.ledger import Action, Entry, Ledger, stored_bytes
 from octolite.quantize.recipe import Recipe
@@ -170,7 +170,9 @@ def _demand(value: Value, use: Use, joint: Joint) -> Demand:
     parameters = op.input_parameters()
     name = parameters[min(use.index, len(parameters) - 1)].name
     if name in op.quant.weights:
-        hybrid = op.quant.hybrid and inputs[0] is not None and inputs[0].dtype is FLOAT32
+        # Beside float activations, or beside the ids of a lookup.
+        beside = None if inputs[0] is None else inputs[0].dtype
+        hybrid = op.quant.hybrid and beside in (FLOAT32, INT32)
         hybrid = hybrid and (not op.quant.together or id(use.node) in joint.nodes)
         return Demand(op.quant.weights[name], hybrid=hybrid)
     if op.quant.weights:
