@@ -190,20 +190,32 @@ def lookup(n: Site, table: Value, ids: Value) -> Value:
 
 # -- sparse ids ------------------------------------------------------------------------------------
 
+_COMBINERS = {
+    "SparseSegmentSum": Combiner.SUM,
+    "SparseSegmentMean": Combiner.MEAN,
+    "SparseSegmentSqrtN": Combiner.SQRTN,
+}
+"""TensorFlow's sums of rows of a table."""
+
 
 @see_through("Gather", "GatherV2")
 def distinct_rows(source: Source, node: TfNode) -> None:
     """Rows that are first looked up once for each distinct id are those of the ids themselves."""
     outer = _gathered(source, Ref(node.name))
-    inner = None if outer is None else _gathered(source, outer[0])
-    if outer is None or inner is None:
-        return
-    distinct, which = source.behind(inner[1]), source.behind(outer[1])
-    unique = source.origin(distinct)
-    if unique is None or unique.op_type != "Unique" or len(unique.inputs) != 1:
-        return
-    if distinct == Ref(unique.name) and which == Ref(unique.name, 1):
-        node.inputs = [inner[0], unique.inputs[0], *node.inputs[2:]]
+    found = None if outer is None else _not_only_distinct(source, *outer)
+    if found is not None:
+        node.inputs[:2] = found
+
+
+def _not_only_distinct(source: Source, rows: Ref, which: Ref) -> list[Ref] | None:
+    """Table and ids, for ``rows = gather(table, distinct); distinct, which = unique(ids)``."""
+    inner, which = _gathered(source, rows), source.behind(which)
+    unique = source.origin(which)
+    if inner is None or unique is None or unique.op_type != "Unique" or len(unique.inputs) != 1:
+        return None
+    if (source.behind(inner[1]), which) != (Ref(unique.name), Ref(unique.name, 1)):
+        return None
+    return [inner[0], unique.inputs[0]]
 
 
 @see_through("SparseReshape")
@@ -242,7 +254,8 @@ def safe_lookup(source: Source, node: TfNode) -> None:
         return
     if [source.behind(r) for r in zeros.inputs] != [source.behind(node.inputs[2])]:
         return
-    table, ids, rows = result.inputs
+    *lookup, rows = result.inputs
+    table, ids = _not_only_distinct(source, *lookup) or lookup
     filled = source.behind(ids)
     fill, empty = source.origin(filled), _tiled(source, mask)
     if fill is None or fill.op_type != "SparseFillEmptyRows" or len(fill.inputs) != 4:
@@ -287,11 +300,11 @@ def _ints(source: Source, ref: Ref) -> list[int] | None:
     return [int(i) for i in node.array_attribute("value").reshape(-1)]
 
 
-_COMBINERS = {
-    "SparseSegmentSum": Combiner.SUM,
-    "SparseSegmentMean": Combiner.MEAN,
-    "SparseSegmentSqrtN": Combiner.SQRTN,
-}
+@see_through(*_COMBINERS)
+def combined_rows(source: Source, node: TfNode) -> None:
+    """The same for rows that are added up, as TensorFlow 1 writes it."""
+    if len(node.inputs) == 3:
+        node.inputs[:2] = _not_only_distinct(source, *node.inputs[:2]) or node.inputs[:2]
 
 
 @tf(*(f"{name}Safe" for name in _COMBINERS))
