@@ -183,7 +183,24 @@ def _filled(node: Node, axis: int) -> list[Extent]:
         return []
     if producer.op.name == "SHAPE":
         return [Extent(producer.inputs[0], axis)]
+    if producer.op.name == "PACK" and axis < len(producer.inputs):
+        return _told(producer.inputs[axis])
     return []
+
+
+def _told(scalar: Value | None) -> list[Extent]:
+    """The extent that is one element of a SHAPE."""
+    node = None if scalar is None else scalar.producer
+    if scalar is None or node is None or node.op.name != "STRIDED_SLICE" or scalar.shape != ():
+        return []
+    vector, begin = node.inputs[:2]
+    shape = None if vector is None else vector.producer
+    if shape is None or shape.op.name != "SHAPE" or shape.inputs[0] is None:
+        return []
+    if begin is None or begin.data is None or begin.data.size != 1:
+        return []
+    index = int(begin.data.reshape(()))
+    return [Extent(shape.inputs[0], index)] if index >= 0 else []
 
 
 def _called(value: Value, axis: int) -> list[Extent]:
