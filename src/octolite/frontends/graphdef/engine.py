@@ -386,15 +386,15 @@ class Site(Attributes):
             return x
         if x.data is None:
             return self.op("TRANSPOSE", x, perm)
-        return self._view(x, ("T", *perm), lambda a: np.ascontiguousarray(a.transpose(perm)))
+        return self.view(x, ("T", *perm), lambda a: np.ascontiguousarray(a.transpose(perm)))
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """``x`` in another shape (one extent may be -1); a constant is reshaped at once."""
         if x.data is None:
             return self.op("RESHAPE", x, shape, new_shape=tuple(shape))
-        return self._view(x, ("R", *shape), lambda a: a.reshape(shape))
+        return self.view(x, ("R", *shape), lambda a: a.reshape(shape))
 
-    def _view(self, x: Value, key: Any, change: Callable[[Array], Array]) -> Value:
+    def view(self, x: Value, key: Any, change: Callable[[Array], Array]) -> Value:
         """A constant in another form: made once, however many nodes ask for it."""
         _, views = self._importer.views.setdefault(id(x), (x, {}))
         if key not in views:
