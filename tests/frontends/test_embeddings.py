@@ -223,6 +223,10 @@ def test_shards_in_turn_are_one_table() -> None:
         ),
         (BY_TURNS[0], [node("row", "FloorMod", "ids", "two")], (3, 2)),  # ids that share a row
         (BY_TURNS[0], [node("row", "Sub", "zero", "ids")], (3, 2)),
+        (BY_TURNS[0], [node("row", "FloorMod", "two", "two")], (3, 2)),
+        (BY_TURNS[0], [const("huge", 1e30), node("row", "Sub", "ids", "huge")], (3, 2)),
+        (BY_TURNS[0], [const("half", 0.5), node("row", "Sub", "ids", "half")], (3, 2)),
+        ([node("shard", "Less", "ids", "two")], BY_TURNS[1], (3, 2)),
         (BY_TURNS[0], [placeholder("row", -1, dtype="DT_INT32")], (3, 2)),
     ],
 )

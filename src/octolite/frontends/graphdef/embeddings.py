@@ -77,6 +77,8 @@ def lookup_in_shards(source: Source, node: TfNode) -> None:
     shard, row = trial.evaluate(by), trial.evaluate(rows)
     if shard is None or row is None or len(trial.leaves) != 1:
         return
+    if any(a.shape != ids.shape or a.dtype.kind != "i" for a in (shard, row)):
+        return
     exists = (shard >= 0) & (shard < half) & (row >= 0)
     exists &= row < np.asarray(known)[np.where(exists, shard, 0)]
     if not np.array_equal(exists, inside):
@@ -148,8 +150,9 @@ class _Trial:
         """The values of ``ref``; ``None`` where it is no function of that kind."""
         self.steps += 1
         number = self.source.scalar(ref)
-        if number is not None and number == int(number):
-            return np.asarray(int(number))
+        if number is not None:
+            whole = number.is_integer() and abs(number) < 2**31
+            return np.asarray(int(number)) if whole else None
         node = self.source.origin(ref)
         if node is None or node.op_type not in _ELEMENTWISE:
             self.leaves[self.source.behind(ref)] = None
@@ -173,16 +176,18 @@ class _Trial:
 def sharded_lookup(n: Site, ids: Value, *shards: Value) -> Value:
     """The shards are joined in the order of the ids: one table for all."""
     arrays = [n.array(shard, "its shards") for shard in shards]
-    n.spend(sum(a.nbytes for a in arrays))
-    of, row = _STRATEGIES[n.op_type]([len(a) for a in arrays])
-    table = np.empty((len(of), *arrays[0].shape[1:]), arrays[0].dtype)
-    for shard, array in enumerate(arrays):
-        table[of == shard] = array[row[of == shard]]
-    return lookup(n, n.constant(table), ids)
+    if ids.dtype not in (INT32, INT64):
+        raise UnsupportedError(f"a lookup in shards with ids of {ids.dtype}")
 
+    def joined(_: Array) -> Array:
+        n.spend(sum(a.nbytes for a in arrays))
+        of, row = _STRATEGIES[n.op_type]([len(a) for a in arrays])
+        table = np.empty((len(of), *arrays[0].shape[1:]), arrays[0].dtype)
+        for shard, array in enumerate(arrays):
+            table[of == shard] = array[row[of == shard]]
+        return table
 
-def lookup(n: Site, table: Value, ids: Value) -> Value:
-    """The rows of a table that ``ids`` name."""
+    table = n.view(shards[0], (n.op_type, *map(id, shards)), joined)
     if ids.dtype is INT32 and ids.shape is not None and len(ids.shape) == 1 and n.rank(table) > 1:
         return n.op("EMBEDDING_LOOKUP", ids, table)
     return n.op("GATHER", table, ids, axis=0)
