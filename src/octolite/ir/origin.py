@@ -139,19 +139,32 @@ def _transposed(node: Node, axis: int) -> list[Extent]:
 
 
 def _sliced(node: Node, axis: int) -> list[Extent]:
-    """STRIDED_SLICE takes all of the axes that both masks name, in front of it without change."""
-    x, marks = node.inputs[0], node.op.attributes()
-    if x is None or x.shape is None or marks["ellipsis_mask"] or marks["new_axis_mask"]:
+    """STRIDED_SLICE takes whole axes where both masks say so, and all that are not listed."""
+    x, begin, _, strides = node.inputs[:4]
+    if x is None or x.shape is None or begin is None or not begin.shape or begin.shape[0] is None:
         return []
-    kept = [i for i in range(len(x.shape)) if not marks["shrink_axis_mask"] >> i & 1]
-    source = kept[axis]
-    begin, strides = node.inputs[1], node.inputs[3]
-    listed = begin.shape[0] if begin is not None and begin.shape else None
-    if listed is not None and source >= listed:
-        return [Extent(x, source)]
-    whole = marks["begin_mask"] >> source & marks["end_mask"] >> source & 1
-    step = strides.data[source] if strides is not None and strides.data is not None else 0
-    return [Extent(x, source)] if whole and abs(step) == 1 else []
+    marks, listed = node.op.attributes(), begin.shape[0]
+    consumed = sum(not marks["new_axis_mask"] >> i & 1 for i in range(listed))
+    source = out = 0
+    for i in range(listed):
+        if marks["ellipsis_mask"] >> i & 1:
+            width = len(x.shape) - consumed + 1
+            if out <= axis < out + width:
+                return [Extent(x, source + axis - out)]
+            source, out = source + width, out + width
+        elif marks["new_axis_mask"] >> i & 1:
+            if out == axis:
+                return []
+            out += 1
+        else:
+            shrinks = marks["shrink_axis_mask"] >> i & 1
+            if out == axis and not shrinks:
+                whole = marks["begin_mask"] >> i & marks["end_mask"] >> i & 1
+                step = 0 if strides is None or strides.data is None else strides.data[i]
+                return [Extent(x, source)] if whole and abs(step) == 1 else []
+            source, out = source + 1, out + (not shrinks)
+    place = source + axis - out
+    return [Extent(x, place)] if place < len(x.shape) else []
 
 
 def _updated(node: Node, axis: int) -> list[Extent]:

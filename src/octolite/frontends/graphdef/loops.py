@@ -113,7 +113,10 @@ def _size(
         if isinstance(found, Extent):
             found = _outside(found, graph, operands, index)
         if found is None:
-            return  # which is noted when something reads it
+            first = _first_round(n, result, graph, operands, index)
+            if first is None:
+                return  # which is noted when something reads it
+            found = Extent(first, axis)
         extents.append(found if isinstance(found, int) else extent_of(n, found))
     make(n, array, extents)
 
@@ -129,6 +132,34 @@ def _outside(
     if outer.shape is not None and outer.shape[found.axis] is not None:
         return outer.shape[found.axis]
     return origin(outer, found.axis) or Extent(outer, found.axis)
+
+
+def _first_round(
+    n: Site, result: Value, graph: Graph, operands: Sequence[Value], index: int
+) -> Value | None:
+    """What the first round writes, computed in front of the loop for the sake of its shape."""
+    node = result.producer
+    if node is None or node.op.name != "DYNAMIC_UPDATE_SLICE" or node.inputs[1] is None:
+        return None
+    known = {id(v): o for v, o in zip(graph.inputs, operands, strict=True)}
+    stack: list[Value] = [node.inputs[1]]
+    while stack:
+        value = stack[-1]
+        if id(value) in known:
+            stack.pop()
+        elif value.data is not None:
+            known[id(stack.pop())] = n.copy(value)
+        elif value.producer is None or value.producer.op.stateful:
+            return None
+        else:
+            inner = value.producer
+            missing = [v for v in inner.inputs if v is not None and id(v) not in known]
+            stack += missing
+            if not missing:
+                inputs = [None if v is None else known[id(v)] for v in inner.inputs]
+                outputs = n.ops(inner.op.name, *inputs, **inner.op.attributes())
+                known.update(zip(map(id, inner.outputs), outputs, strict=True))
+    return None if operands[index].uses else known[id(node.inputs[1])]
 
 
 def extent_of(n: Site, extent: Extent) -> Value:
