@@ -19,8 +19,6 @@ from tests.recurrent import ALL, FUSED, Recording, run
 
 NOT_FUSED = {
     "lstm_raw": "raw_rnn counts in its condition what has finished",
-    "lstm_static_one_step": "one step from a state of zeros is a few plain operators",
-    "rnn_static_one_step": "one step from a state of zeros is a dense layer",
     "rnn_static_lengths_v1": "each step is a conditional",
     "rnn_static_lengths_v2": "each step is a conditional",
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from octolite.ir.graph import Graph, Node, Value
+from octolite.ir.types import Array
 from octolite.passes.cells import (
     ACTIVATIONS,
     Affine,
@@ -16,11 +17,11 @@ from octolite.passes.cells import (
     inputs_of,
     is_whole,
     lstm,
-    matrix_of,
+    width_of,
 )
 from octolite.passes.engine import Event, Explanation, Match, Rule, operator, take_over
 from octolite.passes.loops import is_zero
-from octolite.passes.patterns import op
+from octolite.passes.patterns import ANY, const, op, some
 from octolite.passes.recurrent import sequence
 from octolite.passes.steps import Builder, DeclinedError
 
@@ -30,19 +31,33 @@ NAME = "FuseUnrolledCells"
 def fuse(graph: Graph, explain: Explanation | None = None) -> int:
     """Replace chains of equal cells of ``graph``; returns how many."""
     fused = 0
-    for chain in list(_chains(graph)):
-        build = Builder(graph, _producer(chain[0].new))
-        try:
-            _replace(graph, chain, build)
-            reason = None
-        except DeclinedError as declined:
-            build.undo()
-            reason = str(declined)
-        fused += reason is None
-        if explain is not None:
+    while _fuse_one(graph, explain):
+        fused += 1
+    return fused
+
+
+def _fuse_one(graph: Graph, explain: Explanation | None) -> bool:
+    """Replace one chain, if any can be; what reads it has to be looked at anew."""
+    cells = {id(c.new): c for c in _cells(graph)}
+    for chain in sorted(_chains(cells), key=len, reverse=True):
+        reason = _begin(chain, cells) or _try(graph, chain)
+        if explain is not None and reason != NO_CHAIN:
             names = tuple(_producer(cell.new).name for cell in reversed(chain))
             explain.record(Event(NAME, names, reason))
-    return fused
+        if reason is None:
+            return True
+    return False
+
+
+def _try(graph: Graph, chain: list[Cell]) -> str | None:
+    """Why the chain stays, or ``None`` when it is gone."""
+    build = Builder(graph, _producer(chain[0].new))
+    try:
+        _replace(graph, chain, build)
+    except DeclinedError as declined:
+        build.undo()
+        return str(declined)
+    return None
 
 
 def _producer(value: Value) -> Node:
@@ -53,30 +68,11 @@ def _producer(value: Value) -> Node:
 # -- finding them --------------------------------------------------------------------------------
 
 
-def _chains(graph: Graph) -> Iterator[list[Cell]]:
-    """Cells of which each has the output of the one before as its state; two at least."""
-    cells = {id(c.new): c for c in _cells(graph)}
-    following: dict[int, Cell] = {}
-    for cell in cells.values():
-        before = _before(cell, cells)
-        if before is not None:
-            following.setdefault(id(before.new), replace(cell, old=before.new))
-    seconds = {id(c.new) for c in following.values()}
-    for first in cells.values():
-        if id(first.new) in seconds or id(first.new) not in following:
-            continue
-        chain = [first]
-        while id(chain[-1].new) in following:
-            cell = following[id(chain[-1].new)]
-            if len(chain) > 1 and not _same(chain[-1], cell):
-                break
-            chain.append(cell)
-        if is_whole(chain[1]) and _begins(first, chain[1]):
-            yield chain
-
-
 def _cells(graph: Graph) -> Iterator[Cell]:
-    """Everything that is one step of a known cell, whatever its states are."""
+    """Everything that is one step of a known cell, whatever its states are.
+
+    ``old`` is ``new`` until it is known.
+    """
     for node in graph.nodes:
         if len(node.outputs) != 1 or len(node.output.shape or ()) != 2:
             continue
@@ -92,68 +88,180 @@ def _cells(graph: Graph) -> Iterator[Cell]:
                 yield Cell(activation, {"cell": inner}, new, new)
 
 
-def _before(cell: Cell, cells: dict[int, Cell]) -> Cell | None:
-    """The step that gives the states of ``cell``."""
-    for key in cell.gates["cell"].terms:
-        found = cells.get(key)
-        if found is None or found.is_lstm != cell.is_lstm:
-            continue
-        if cell.memory is None or (found.memory and found.memory[1] is cell.memory[0]):
-            return found
-    return None
+def _chains(cells: Mapping[int, Cell]) -> list[list[Cell]]:
+    """The cells in chains: each has the output of the one before as its state."""
+    chains: dict[int, list[Cell]] = {}  # by the last output
+    for cell in cells.values():
+        chain = [cell]
+        for key in cell.gates["cell"].terms:
+            found = chains.get(key)
+            following = None if found is None else _following(found, cell)
+            if following is not None:
+                chain = following
+                del chains[key]
+                break
+        chains[id(cell.new)] = chain
+    return list(chains.values())
 
 
-def _same(a: Cell, b: Cell, from_zeros: bool = False) -> bool:
-    """Whether two steps have the same weights; ``from_zeros``: but those for the state of ``a``."""
-    settings = [(c.activation, c.cell_clip, c.proj_clip, list(c.gates)) for c in (a, b)]
-    if settings[0] != settings[1] or not _equal_projections(a, b):
-        return False
-    first, second = inputs_of(a), inputs_of(b)
-    if len(first) != len(second):
-        return False
-    pairs = list(zip(first, second, strict=True))
-    pairs += [] if from_zeros else [(a.old, b.old)]
-    return all(
-        _equal(matrix_of(a, gate, [x]), matrix_of(b, gate, [y]))
-        for gate in a.gates
-        for x, y in pairs
-    ) and all(_equal_rest(a.gates[gate], b.gates[gate]) for gate in a.gates)
+def _following(chain: list[Cell], cell: Cell) -> list[Cell] | None:
+    """``chain`` with ``cell`` behind it, if that is its next step."""
+    before = chain[-1]
+    if cell.is_lstm != before.is_lstm:
+        return None
+    if cell.memory and before.memory and cell.memory[0] is not before.memory[1]:
+        return None
+    cell = replace(cell, old=before.new)
+    state = _state(before, cell)
+    if state is None or (len(chain) > 1 and state is not before.old):
+        return None
+    return [*chain[:-1], replace(before, old=state), cell]
 
 
-def _equal(a: object, b: object) -> bool:
-    return np.array_equal(np.asarray(a), np.asarray(b))
+def _state(cell: Cell, model: Cell) -> Value | None:
+    """What ``cell`` reads in place of the state of ``model``; its own output if nothing.
+
+    ``None``: the two have different weights.
+    """
+    settings = [(c.activation, c.cell_clip, c.proj_clip, list(c.gates)) for c in (cell, model)]
+    if settings[0] != settings[1] or not _equal_projections(cell, model):
+        return None
+    states = []
+    for name, gate in model.gates.items():
+        recurrent, *others = _matrices(gate, model.old)
+        mine = cell.gates[name].terms.values()
+        state = next((v for v, m in mine if recurrent is not None and _equal(m, recurrent)), None)
+        if recurrent is None or not _all_equal(_matrices(cell.gates[name], state)[1:], others):
+            return None
+        bare = state is None and name != "output"  # a state of zeros that was left out
+        if not _equal_rest(cell.gates[name], gate, bare):
+            return None
+        states.append(cell.new if state is None else state)
+    return states[0] if all(s is states[0] for s in states) else None
+
+
+def _matrices(gate: Affine, state: Value | None) -> list[Array | None]:
+    """The matrix of ``state``, then all others."""
+    found = gate.terms.get(id(state))
+    others = [m for v, m in gate.terms.values() if v is not state]
+    return [None if found is None else found[1], *others]
+
+
+def _all_equal(a: Sequence[Array | None], b: Sequence[Array | None]) -> bool:
+    return len(a) == len(b) and all(map(_equal, a, b))
+
+
+def _equal(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    # Steps read one constant: where it is cut alike, there is nothing to compare.
+    where = [(m.__array_interface__["data"], m.shape, m.strides, m.dtype) for m in (a, b)]
+    return where[0] == where[1] or np.array_equal(a, b)
 
 
 def _equal_projections(a: Cell, b: Cell) -> bool:
     if a.projection is None or b.projection is None:
         return a.projection is b.projection
-    return all(map(_equal, a.projection, b.projection))
+    return _all_equal(a.projection, b.projection)
 
 
-def _equal_rest(a: Affine, b: Affine) -> bool:
-    """Whether biases, peepholes and normalizations are the same."""
+def _equal_rest(a: Affine, b: Affine, bare: bool) -> bool:
+    """Whether biases, norms and peepholes are the same; ``bare``: ``a`` may have no peepholes."""
     scales = [[vector for _, vector in g.scales.values()] for g in (a, b)]
-    if (a.norm is None) != (b.norm is None) or not _equal(a.norm, b.norm):
-        return False
-    return _equal(a.bias + np.zeros(1), b.bias + np.zeros(1)) and (
-        len(scales[0]) == len(scales[1]) and all(map(_equal, *scales))
-    )
+    same = _equal(a.norm, b.norm) and (_all_equal(*scales) or (bare and not scales[0]))
+    return same and np.array_equal(a.bias + np.zeros(1), b.bias + np.zeros(1))
 
 
-def _begins(first: Cell, second: Cell) -> bool:
-    """Whether ``first`` is the same step as ``second``, from states of zeros."""
+# -- where they begin ----------------------------------------------------------------------------
+
+NO_CHAIN = "it is no chain"
+
+
+def _begin(chain: list[Cell], cells: Mapping[int, Cell]) -> str | None:
+    """Why the chain does not begin with states of zeros, or ``None``."""
+    if len(chain) == 1:
+        chain[0] = _alone(chain[0])
+    elif not is_whole(chain[1]):
+        return NO_CHAIN
+    first = chain[0]
+    if len(chain) == 1 and first.old is not first.new:
+        return NO_CHAIN if _is_inner(first) else _goes_on(first, cells)
     if first.memory is not None and not is_zero(first.memory[0]):
-        return False
-    states = _zeros(first)
-    if not states:
-        return _same(first, second, from_zeros=True)
-    return len(states) == 1 and _same(replace(first, old=states[0]), second)
+        return NO_CHAIN if len(chain) == 1 else f"its cell state {_told(first.memory[0])}"
+    if len(chain) > 1 and (first.old is first.new or is_zero(first.old)):
+        return None
+    before = next((cells[k] for k in first.gates["cell"].terms if k in cells), None)
+    if before is not None and _may_follow(first, before):
+        return f"{first.new.name!r} has other weights than {before.new.name!r}, which it follows"
+    return NO_CHAIN if len(chain) == 1 else f"its state {_told(first.old)}"
 
 
-def _zeros(cell: Cell) -> list[Value]:
-    """What ``cell`` reads that is known to be zero."""
+def _told(state: Value) -> str:
+    return f"begins with {state.name!r}, which is not zero"
+
+
+def _goes_on(cell: Cell, cells: Mapping[int, Cell]) -> str | None:
+    """Why a single step is not all: others, with other weights, go on from it."""
+    for other in cells.values():
+        reads = id(cell.new) in other.gates["cell"].terms
+        if reads and _may_follow(other, cell) and _alone(other) is other:
+            return f"{other.new.name!r}, which follows it, has other weights"
+    return None
+
+
+def _may_follow(cell: Cell, before: Cell) -> bool:
+    """Whether only weights keep ``cell`` from being the step after ``before``."""
+    return len(cell.gates["cell"].terms) > 1 and _form(cell) == _form(before)
+
+
+def _form(cell: Cell) -> object:
+    """What two cells have in common that differ in their weights alone."""
+    shapes = {
+        name: [None if m is None else m.shape for _, m in gate.terms.values()]
+        for name, gate in cell.gates.items()
+    }
+    return cell.activation, cell.is_lstm, shapes
+
+
+def _alone(cell: Cell) -> Cell:
+    """``cell`` with its state, if it is a single step from states of zeros."""
     terms = {k: v for gate in cell.gates.values() for k, (v, _) in gate.terms.items()}
-    return [v for v in terms.values() if is_zero(v)]
+    zeros = [v for v in terms.values() if is_zero(v)]
+    if len(zeros) != 1:
+        return cell
+    found = replace(cell, old=zeros[0])
+    if cell.memory is not None:
+        if not is_zero(cell.memory[0]):
+            return cell
+        found = _apart(found, cell.memory[0])
+    outputs = cell.units if cell.projection is None else len(cell.projection[0])
+    return found if is_whole(found) and width_of(found, found.old) == outputs else cell
+
+
+def _apart(cell: Cell, zeros: Value) -> Cell:
+    """``cell`` with a cell state that is no other value: both states may be the same zeros."""
+    assert cell.memory is not None
+    own = Value(f"{zeros.name}/cell", zeros.dtype, zeros.shape)
+    gates = {
+        name: replace(
+            gate,
+            scales={
+                (id(own) if k == id(zeros) else k): (own if v is zeros else v, s)
+                for k, (v, s) in gate.scales.items()
+            },
+        )
+        for name, gate in cell.gates.items()
+    }
+    return replace(cell, gates=gates, memory=(own, cell.memory[1]))
+
+
+def _is_inner(cell: Cell) -> bool:
+    """Whether this is but a part of a larger cell, an LSTM or GRU whose gates multiply it, or
+    tells nothing but its shape.
+    """
+    readers = {n.op.name for n in cell.new.uses}
+    shape = bool(readers) and readers <= {"SHAPE", "ZEROS_LIKE"}
+    return shape or (not cell.is_lstm and "MUL" in readers)
 
 
 # -- replacing them ------------------------------------------------------------------------------
@@ -161,8 +269,6 @@ def _zeros(cell: Cell) -> list[Value]:
 
 def _replace(graph: Graph, chain: list[Cell], build: Builder) -> None:
     """Let one operator compute what the cells of ``chain`` do. Raises :class:`DeclinedError`."""
-    first = chain[0]
-    chain = [replace(first, old=next(iter(_zeros(first)), first.old)), *chain[1:]]
     columns = list(zip(*map(inputs_of, chain), strict=True))
     inside = _inside(chain, [v for column in columns for v in column])
     for cell in chain:
@@ -171,12 +277,16 @@ def _replace(graph: Graph, chain: list[Cell], build: Builder) -> None:
         if cell.memory is not None and graph.is_output(cell.memory[1]):
             raise DeclinedError(f"its cell state {cell.memory[1].name!r} is a result of the graph")
     if any(_needs(v, inside) for column in columns for v in column):
-        raise DeclinedError("its input is computed from its output of the step before")
-    parts = [_stacked(build, column) for column in columns]
-    x = parts[0] if len(parts) == 1 else build.add("CONCATENATION", *parts, axis=2)
-    out = sequence(build, chain[1], inputs_of(chain[1]), x)
+        raise DeclinedError("its input is computed from the output of the step before")
+    if any(len(v.shape or ()) != 2 for column in columns for v in column):
+        raise DeclinedError("its input is not a row for each sequence of a batch")
+    single = len(chain) == 1
+    parts = [column[0] if single else _stacked(build, column) for column in columns]
+    axis = 1 if single else 2
+    x = parts[0] if len(parts) == 1 else build.add("CONCATENATION", *parts, axis=axis)
+    out = sequence(build, chain[-1], inputs_of(chain[-1]), x)
     olds = [cell.new for cell in chain]
-    news = _steps(build, out, [_is_read(graph, v, inside) for v in olds])
+    news = [out] if single else _steps(build, out, [_is_read(graph, v, inside) for v in olds])
     for old, new in zip(olds, news, strict=True):
         if graph.is_output(old):
             _producer(old).outputs = ()
@@ -234,16 +344,64 @@ def _stacked(build: Builder, values: Sequence[Value]) -> Value:
 
 def unpacked(values: Sequence[Value]) -> tuple[Value, int, bool] | None:
     """The tensor of which ``values`` are all slices along an axis, and if from behind."""
-    node = values[0].producer
-    if node is None or node.op.name != "UNPACK" or node.inputs[0] is None:
+    places = [_place(v) for v in values]
+    first = places[0]
+    if first is None or first[0].shape is None or len(first[0].shape) != 3:
         return None
-    if node.inputs[0].shape is None or len(node.inputs[0].shape) != 3:
+    x, axis, _ = first
+    order = [p[2] for p in places if p is not None and p[0] is x and p[1] == axis]
+    forward = list(range(len(values)))
+    if axis > 1 or x.shape is None or x.shape[axis] != len(values):
         return None
-    slices, axis = list(map(id, node.outputs)), operator(node).axis % 3
-    found = list(map(id, values))
-    if axis > 1 or found not in (slices, slices[::-1]):
+    return (x, axis, order != forward) if order in (forward, forward[::-1]) else None
+
+
+def _place(value: Value) -> tuple[Value, int, int] | None:
+    """The tensor that ``value`` is a slice of, along which axis and where."""
+    node = value.producer
+    x = None if node is None or not node.inputs else node.inputs[0]
+    if node is None or x is None or x.shape is None:
         return None
-    return node.inputs[0], axis, found != slices
+    if node.op.name == "UNPACK":
+        at = next(i for i, v in enumerate(node.outputs) if v is value)
+        return x, operator(node).axis % len(x.shape), at
+    if node.op.name == "STRIDED_SLICE":
+        return _slice(node, x, len(x.shape))
+    if node.op.name in ("RESHAPE", "SQUEEZE"):
+        return _part(x, value)
+    return None
+
+
+def _slice(node: Node, x: Value, rank: int) -> tuple[Value, int, int] | None:
+    """One element along one axis, which is taken away, and all along the others."""
+    marks, begin, strides = operator(node), node.inputs[1], node.inputs[3]
+    if begin is None or begin.data is None or strides is None or strides.data is None:
+        return None
+    axis = marks.shrink_axis_mask.bit_length() - 1
+    others = [i for i in range(begin.data.size) if i != axis]
+    whole = all(marks.begin_mask >> i & marks.end_mask >> i & 1 for i in others)
+    plain = not marks.ellipsis_mask and not marks.new_axis_mask and np.all(strides.data == 1)
+    if marks.shrink_axis_mask != 1 << max(axis, 0) or not whole or not plain or axis >= rank:
+        return None
+    at, extent = int(begin.data.reshape(-1)[axis]), (x.shape or ())[axis]
+    if at < 0 and extent is None:
+        return None
+    return x, axis, at + (extent or 0) if at < 0 else at
+
+
+def _part(part: Value, value: Value) -> tuple[Value, int, int] | None:
+    """A part of extent 1 that a SPLIT gives, without that axis."""
+    node, shape = part.producer, part.shape
+    if node is None or node.op.name != "SPLIT" or shape is None or value.shape is None:
+        return None
+    where, x = node.inputs
+    if where is None or where.data is None or x is None:
+        return None
+    axis = int(where.data.reshape(())) % len(shape)
+    rest = (*shape[:axis], *shape[axis + 1 :])
+    if shape[axis] != 1 or rest != value.shape or rest.count(None) > 1:
+        return None
+    return x, axis, next(i for i, v in enumerate(node.outputs) if v is part)
 
 
 def _steps(build: Builder, out: Value, read: Sequence[bool]) -> list[Value]:
@@ -340,4 +498,55 @@ class UnpackOfReverse(Rule):
         return list(_producer(first).outputs)[::-1]
 
 
-RULES: tuple[Rule, ...] = (PackOfUnpack(), PackOfConcatenations(), UnpackOfReverse())
+class SplitOfRows(Rule):
+    """Steps whose rows were put below each other to be split are slices of the sequence."""
+
+    pattern = op("SPLIT", const("axis"), op("RESHAPE", some("x"), ANY, shared=True))
+
+    def check(self, match: Match) -> str | None:
+        x, rows = match["x"].shape, match.root.output.shape
+        steps = len(match.root.outputs)
+        if match.data("axis").reshape(-1).tolist() != [0] or rows is None or len(rows) != 2:
+            return ""
+        same = x is not None and len(x) == 3 and x[0] == steps and x[2] == rows[1] is not None
+        return None if same and steps > 1 else ""
+
+    def rewrite(self, match: Match) -> list[Value]:
+        steps = match.add("UNPACK", match["x"], num=len(match.root.outputs), axis=0)
+        return list(_producer(steps).outputs)
+
+
+class OnlySlice(Rule):
+    """The only slice that is read of all that UNPACK gives."""
+
+    pattern = op("UNPACK", some("x"))
+
+    def check(self, match: Match) -> str | None:
+        values = match.root.outputs
+        read = [v for v in values if v.uses or match.graph.is_output(v)]
+        return None if len(values) > 1 and len(read) == 1 and match["x"].shape else ""
+
+    def rewrite(self, match: Match) -> list[Value]:
+        axis = operator(match.root).axis % len(match["x"].shape or ())
+        return [self._slice(match, axis, at) for at in range(len(match.root.outputs))]
+
+    @staticmethod
+    def _slice(match: Match, axis: int, at: int) -> Value:
+        last = at == len(match.root.outputs) - 1
+        first, rest = -1 if last else at, (1 << axis) - 1
+        bounds = np.zeros((3, axis + 1), np.int32)
+        bounds[:, axis] = first, first + 1, 0
+        bounds[2] = 1
+        return match.add(
+            "STRIDED_SLICE", match["x"], *map(match.constant, bounds), begin_mask=rest,
+            end_mask=rest | last << axis, shrink_axis_mask=1 << axis,
+        )  # fmt: skip
+
+
+RULES: tuple[Rule, ...] = (
+    PackOfUnpack(),
+    PackOfConcatenations(),
+    UnpackOfReverse(),
+    SplitOfRows(),
+    OnlySlice(),
+)

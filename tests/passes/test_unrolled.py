@@ -1,0 +1,280 @@
+"""Cells that are written out step by step, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+import octolite
+from octolite import passes, tflite
+from octolite.ir import Graph, Model, Value
+from octolite.ir.types import Activation, Array
+from octolite.ops.control import evaluate
+from octolite.passes.engine import Event, Explanation
+from tests.passes.building import BATCH, Builder, feeds, gaussian, operators
+from tests.recorded import relative_error, run, sqnr
+from tests.recurrent import Recording
+
+STEPS, DEPTH, UNITS = 4, 3, 5
+
+OPERATORS = {
+    "rnn_static": "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "rnn_static_split": "UNIDIRECTIONAL_SEQUENCE_RNN STRIDED_SLICE FULLY_CONNECTED",
+    "rnn_static_one_step": "RNN",
+    "lstm_static": "UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE",
+    "lstm_static_last": "UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE FULLY_CONNECTED",
+    "lstm_static_one_step": "LSTM",
+    "bidirectional_rnn_static": (
+        "BIDIRECTIONAL_SEQUENCE_RNN STRIDED_SLICE STRIDED_SLICE CONCATENATION"
+    ),
+    "bidirectional_lstm_static": "BIDIRECTIONAL_SEQUENCE_LSTM CONCATENATION",
+    "keras2_simple_rnn_unrolled": "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "keras3_lstm_unrolled": "UNIDIRECTIONAL_SEQUENCE_LSTM",
+}  # fmt: skip
+
+
+# -- recordings ----------------------------------------------------------------------------------
+
+
+def _convert(recording: Recording, recipe: str, shapes: dict[str, Any] | None = None) -> bytes:
+    outputs = recording.facts["outputs"]
+    return octolite.convert(recording.path, recipe, output_arrays=outputs, input_shapes=shapes)
+
+
+def _recorded(name: str) -> tuple[Recording, dict[str, Array], list[Array], dict[str, Any]]:
+    """A recording with what was fed, what TensorFlow computed, and the shapes of what was fed."""
+    recording = Recording(name)
+    (fed, expected), *_ = recording.runs()
+    return recording, fed, list(expected.values()), {k: v.shape for k, v in fed.items()}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_recorded_chains_become_operators(name: str) -> None:
+    recording, _, _, shapes = _recorded(name)
+    for given in (None, shapes):
+        found = tflite.read(_convert(recording, "none", given)).main.operators()
+        assert sorted(found.elements()) == sorted(OPERATORS[name].split())
+        assert set(recording.expected_operators) <= set(found)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_recorded_chains_give_what_tensorflow_gave(name: str) -> None:
+    recording, fed, expected, shapes = _recorded(name)
+    free, fixed = (_convert(recording, "none", given) for given in (None, shapes))
+    makes = ((octolite.Interpreter, free), (octolite.Interpreter, fixed), (LiteRT, fixed))
+    for make, content in makes:
+        for found, wanted in zip(run(make, content, fed), expected, strict=True):
+            assert relative_error(found, wanted) <= 1e-5
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_hybrid_files_of_recorded_chains_are_as_good_as_in_litert(name: str) -> None:
+    recording, fed, expected, shapes = _recorded(name)
+    content = octolite.convert(
+        recording.path, output_arrays=recording.facts["outputs"], input_shapes=shapes
+    )
+    results = (run(make, content, fed) for make in (octolite.Interpreter, LiteRT))
+    for ours, theirs, wanted in zip(*results, expected, strict=True):
+        bound = min(sqnr(theirs, wanted), 100.0)  # beyond, both are as good as float32 is
+        assert sqnr(ours, wanted) >= bound - 0.5
+
+
+# -- written by hand -----------------------------------------------------------------------------
+
+
+class Chain(Builder):
+    """Cells in a chain; ``weights`` may give other ones for a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = self.input(BATCH, STEPS, DEPTH)
+        self.steps: Sequence[Value] = self.ops("UNPACK", self.x, num=STEPS, axis=1)
+        self.zeros = self.constant(np.zeros((BATCH, UNITS), np.float32))
+
+    def product(self, x: Value, h: Value, gates: int = 1, seed: int = 0) -> Value:
+        joined = self.op("CONCATENATION", x, h, axis=1)
+        w = 0.5 * gaussian(gates * UNITS, DEPTH + UNITS, seed=seed)
+        return self.op("FULLY_CONNECTED", joined, w, gaussian(gates * UNITS, seed=1))
+
+    def rnn(self, steps: Sequence[Value], state: Value, other: int | None = None) -> list[Value]:
+        """The outputs of BasicRNNCell; step ``other`` has weights of its own."""
+        outputs = []
+        for t, x in enumerate(steps):
+            state = self.op("TANH", self.product(x, state, seed=int(t == other)), name=f"h{t}")
+            outputs.append(state)
+        return outputs
+
+    def lstm(self, steps: Sequence[Value], h: Value, c: Value) -> tuple[list[Value], list[Value]]:
+        """The outputs and cell states of BasicLSTMCell."""
+        outputs, memories = [], []
+        for t, x in enumerate(steps):
+            joined = self.product(x, h, gates=4)
+            i, j, f, o = self.ops("SPLIT", np.int32(1), joined, num_splits=4)
+            gates = [self.op("LOGISTIC", v) for v in (i, f, o)]
+            kept = self.op("MUL", gates[1], c)
+            added = self.op("MUL", gates[0], self.op("TANH", j))
+            c = self.op("ADD", kept, added, name=f"c{t}")
+            h = self.op("MUL", gates[2], self.op("TANH", c), name=f"h{t}")
+            outputs.append(h)
+            memories.append(c)
+        return outputs, memories
+
+    def pack(self, values: Sequence[Value], axis: int = 1) -> Value:
+        return self.op("PACK", *values, values_count=len(values), axis=axis, name="out")
+
+
+def optimized(graph: Graph) -> list[Event]:
+    """What was done to ``graph``; its results must be what they were."""
+    arrays = feeds(graph)
+    wanted = evaluate(graph, [arrays[v.name] for v in graph.inputs])
+    model, explanation = Model([graph]), Explanation()
+    passes.optimize(model, explain=explanation)
+    found = run(octolite.Interpreter, tflite.write(model), arrays)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        assert relative_error(a, b) <= 1e-5
+    return [e for e in explanation.events if e.rule == "FuseUnrolledCells"]
+
+
+def why(events: list[Event]) -> str:
+    return "\n".join(e.reason for e in events if e.reason)
+
+
+def test_a_chain_becomes_a_sequence() -> None:
+    chain = Chain()
+    graph = chain.returns(chain.pack(chain.rnn(chain.steps, chain.zeros)))
+    assert any(e.fired for e in optimized(graph))
+    assert operators(graph) == "UNIDIRECTIONAL_SEQUENCE_RNN"
+    assert graph.nodes[0].op.attributes()["activation"] is Activation.TANH
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_lstm_becomes_a_sequence(last: bool) -> None:
+    chain = Chain()
+    outputs, _ = chain.lstm(chain.steps, chain.zeros, chain.zeros)
+    graph = chain.returns(outputs[-1] if last else chain.pack(outputs))
+    assert any(e.fired for e in optimized(graph))
+    wanted = (
+        "UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE" if last else "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    )
+    assert operators(graph) == wanted
+
+
+def test_steps_that_are_read_apart_are_unpacked() -> None:
+    chain = Chain()
+    outputs = chain.rnn(chain.steps, chain.zeros)
+    graph = chain.returns(chain.op("MUL", outputs[0], outputs[2]), outputs[-1])
+    optimized(graph)
+    assert operators(graph).startswith("UNIDIRECTIONAL_SEQUENCE_RNN")
+    assert graph.operators()["UNPACK"] == 1
+
+
+def test_inputs_that_are_no_slices_are_packed() -> None:
+    chain = Chain()
+    xs = [chain.input(BATCH, DEPTH, name=f"x{t}") for t in range(3)]
+    graph = chain.returns(chain.pack(chain.rnn(xs, chain.zeros), axis=0))
+    optimized(graph)
+    assert operators(graph) == "PACK UNIDIRECTIONAL_SEQUENCE_RNN"
+
+
+def test_a_stack_of_cells_becomes_two_sequences() -> None:
+    chain = Chain()
+    first, _ = chain.lstm(chain.steps, chain.zeros, chain.zeros)
+    w = 0.5 * gaussian(UNITS, 2 * UNITS, seed=5)
+    h, outputs = chain.zeros, []
+    for x in first:
+        joined = chain.op("CONCATENATION", x, h, axis=1)
+        h = chain.op("TANH", chain.op("FULLY_CONNECTED", joined, w, gaussian(UNITS, seed=6)))
+        outputs.append(h)
+    graph = chain.returns(chain.pack(outputs))
+    optimized(graph)
+    assert operators(graph) == "UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN"
+
+
+def test_two_directions_become_one_operator() -> None:
+    chain = Chain()
+    forward = chain.rnn(chain.steps, chain.zeros)
+    backward = chain.rnn(chain.steps[::-1], chain.zeros, other=99)[::-1]
+    pairs = zip(forward, backward, strict=True)
+    both = [chain.op("CONCATENATION", f, b, axis=1) for f, b in pairs]
+    graph = chain.returns(chain.pack(both))
+    optimized(graph)
+    assert operators(graph) == "BIDIRECTIONAL_SEQUENCE_RNN CONCATENATION"
+
+
+def test_one_step_from_zeros_is_a_cell() -> None:
+    chain = Chain()
+    graph = chain.returns(*chain.rnn(chain.steps[:1], chain.zeros))
+    optimized(graph)
+    assert graph.operators()["RNN"] == 1
+    chain = Chain()
+    graph = chain.returns(*chain.lstm(chain.steps[:1], chain.zeros, chain.zeros)[0])
+    optimized(graph)
+    assert graph.operators()["LSTM"] == 1
+
+
+def test_dense_layers_are_no_chain() -> None:
+    chain = Chain()
+    h = chain.op("TANH", chain.product(chain.steps[0], chain.input(BATCH, UNITS, name="h")))
+    for seed in range(3):
+        h = chain.op("FULLY_CONNECTED", h, gaussian(UNITS, UNITS, seed=seed), None)
+        h = chain.op("TANH", h)
+    graph = chain.returns(h)
+    assert not optimized(graph)
+    assert "RNN" not in operators(graph)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_state_that_is_not_zero_stays(given: bool) -> None:
+    chain = Chain()
+    state = chain.input(BATCH, UNITS, name="h") if given else chain.constant(gaussian(BATCH, UNITS))
+    graph = chain.returns(chain.pack(chain.rnn(chain.steps, state)))
+    assert "not zero" in why(optimized(graph))
+    assert graph.operators()["TANH"] == STEPS
+
+
+def test_a_memory_that_is_not_zero_stays() -> None:
+    chain = Chain()
+    outputs, _ = chain.lstm(chain.steps, chain.zeros, chain.input(BATCH, UNITS, name="c"))
+    graph = chain.returns(chain.pack(outputs))
+    assert "not zero" in why(optimized(graph))
+    assert graph.operators()["SPLIT"] == STEPS
+
+
+@pytest.mark.parametrize("other", [0, 1, 2])
+def test_a_step_with_weights_of_its_own_ends_the_chain(other: int) -> None:
+    """The steps behind it begin with a state that is not zero, a single one in front is left."""
+    chain = Chain()
+    graph = chain.returns(chain.pack(chain.rnn(chain.steps, chain.zeros, other)))
+    events = optimized(graph)
+    if other == 2:
+        assert graph.operators()["UNIDIRECTIONAL_SEQUENCE_RNN"] == 1
+        assert graph.operators()["TANH"] == STEPS - 2
+    else:
+        assert "other weights" in why(events)
+        assert graph.operators()["TANH"] == STEPS
+
+
+@pytest.mark.parametrize("place", [1, STEPS - 1])
+def test_a_cell_state_that_is_read_stays(place: int) -> None:
+    chain = Chain()
+    outputs, memories = chain.lstm(chain.steps, chain.zeros, chain.zeros)
+    graph = chain.returns(outputs[-1], chain.op("ABS", memories[place]))
+    assert f"'c{place}'" in why(optimized(graph))
+    assert graph.operators()["SPLIT"] == STEPS
+
+
+def test_an_input_that_is_made_of_the_step_before_stays() -> None:
+    chain = Chain()
+    h, outputs = chain.zeros, []
+    for x in chain.steps:
+        seen = chain.op("ADD", x, chain.op("SUM", h, np.array([1], np.int32), keep_dims=True))
+        h = chain.op("TANH", chain.product(seen, h))
+        outputs.append(h)
+    graph = chain.returns(chain.pack(outputs))
+    assert "step before" in why(optimized(graph))
+    assert graph.operators()["TANH"] == STEPS
