@@ -12,8 +12,8 @@ from octolite.ir import numerics
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, INT8, Array
 from octolite.kernels import isa
-from octolite.kernels.recurrent import Constant, RecurrentLayer
-from octolite.kernels.select import build_recurrent
+from octolite.kernels.recurrent import Constant
+from octolite.kernels.select import StatefulKernel, build_stateful
 from octolite.ops.base import operator_class
 from octolite.ops.cells import Recurrent
 from octolite.runtime.executor import Executor
@@ -47,56 +47,29 @@ class Parts:
     crossed: bool = True
 
 
-class Network:
+class Layer:
     """An operator with constants. ``values``: its inputs by name, absent ones left out."""
 
-    def __init__(
-        self, name: str, sizes: Sizes, parts: Parts, seed: int = 3, **attributes: Any
-    ) -> None:
-        self.sizes = sizes
+    hybrid: bool
+
+    def __init__(self, name: str, seed: int, attributes: Mapping[str, Any]) -> None:
         self.op: Any = operator_class(name)(**attributes)
         assert isinstance(self.op, Recurrent)
         self.random = np.random.default_rng(seed)
-        self.time_major = bool(self.op.attributes().get("time_major"))
-        self.values = {}
-        for parameter in self.op.input_parameters():
-            if _is_there(parameter.name, sizes, parts):
-                self.values[parameter.name] = self._value(parameter.name, parts)
-        self.hybrid = parts.hybrid
+        self.values: dict[str, Value] = {}
 
-    @property
-    def operands(self) -> list[Value | None]:
-        return [self.values.get(p.name) for p in self.op.input_parameters()]
-
-    def _value(self, name: str, parts: Parts) -> Value:
-        s = self.sizes
-        if name.endswith("input"):
-            depth = s.depth if name == "input" else s.aux
-            steps = (s.time, s.batch) if self.time_major else (s.batch, s.time)
-            return Value(name, FLOAT32, (*(steps if s.time else steps[:1]), depth))
-        if name.endswith("state"):
-            width = s.units if name.endswith("cell_state") else s.width
-            return Value(name, FLOAT32, (s.batch, width), is_variable=True)
-        shape = self._shape(name, parts)
+    def weights(self, name: str, shape: tuple[int, ...], hybrid: bool) -> Value:
+        """Random weights, small enough for results near 1, as they are or as codes."""
         array = self.random.standard_normal(shape, np.float32)
-        if not name.endswith("weights"):
-            return Value.constant(name, array)
         array /= np.sqrt(np.float32(shape[-1] if len(shape) > 1 else 4))
-        if not parts.hybrid:
+        if not hybrid:
             return Value.constant(name, array)
         q, quant = numerics.quantize_weights(array)
         return Value(name, INT8, shape, data=q, quant=quant)
 
-    def _shape(self, name: str, parts: Parts) -> tuple[int, ...]:
-        s = self.sizes
-        if "projection" in name:
-            return (s.width, s.units) if name.endswith("weights") else (s.width,)
-        if "cell_to" in name or name.endswith("bias"):
-            return (s.units,)
-        if "recurrent" in name:
-            return (s.units, s.width)
-        instead = s.aux and not parts.crossed and name.startswith("bw_")
-        return (s.units, s.aux if "aux" in name or instead else s.depth)
+    @property
+    def operands(self) -> list[Value | None]:
+        return [self.values.get(p.name) for p in self.op.input_parameters()]
 
     def feeds(self) -> dict[str, Array]:
         """Inputs and states at random, the states small."""
@@ -117,7 +90,7 @@ class Network:
         results = self.op.run(arrays, self.operands, [])
         return list(results), {n: a for n, a in held.items() if n.endswith("state")}
 
-    def kernel(self, row: isa.Isa) -> RecurrentLayer:
+    def kernel(self, row: isa.Isa) -> StatefulKernel:
         request = self.op.kernel(self.operands)
         assert request is not None
         assert request.hybrid == self.hybrid
@@ -126,7 +99,7 @@ class Network:
             for name, v in self.values.items()
             if v.data is not None
         }
-        return build_recurrent(request, constants, row)
+        return build_stateful(request, constants, row)
 
     def compiled(
         self, row: isa.Isa, feeds: Mapping[str, Array], executor: Executor, at_end: bool = True
@@ -149,6 +122,46 @@ class Network:
         for name in given.keys() - states.keys():
             np.testing.assert_array_equal(given[name].array, feeds[name])
         return [o.array.copy() for o in outs], states
+
+
+class Network(Layer):
+    """A cell that steps through a sequence."""
+
+    def __init__(
+        self, name: str, sizes: Sizes, parts: Parts, seed: int = 3, **attributes: Any
+    ) -> None:
+        super().__init__(name, seed, attributes)
+        self.sizes = sizes
+        self.time_major = bool(self.op.attributes().get("time_major"))
+        for parameter in self.op.input_parameters():
+            if _is_there(parameter.name, sizes, parts):
+                self.values[parameter.name] = self._value(parameter.name, parts)
+        self.hybrid = parts.hybrid
+
+    def _value(self, name: str, parts: Parts) -> Value:
+        s = self.sizes
+        if name.endswith("input"):
+            depth = s.depth if name == "input" else s.aux
+            steps = (s.time, s.batch) if self.time_major else (s.batch, s.time)
+            return Value(name, FLOAT32, (*(steps if s.time else steps[:1]), depth))
+        if name.endswith("state"):
+            width = s.units if name.endswith("cell_state") else s.width
+            return Value(name, FLOAT32, (s.batch, width), is_variable=True)
+        shape = self._shape(name, parts)
+        if name.endswith("weights"):
+            return self.weights(name, shape, parts.hybrid)
+        return Value.constant(name, self.random.standard_normal(shape, np.float32))
+
+    def _shape(self, name: str, parts: Parts) -> tuple[int, ...]:
+        s = self.sizes
+        if "projection" in name:
+            return (s.width, s.units) if name.endswith("weights") else (s.width,)
+        if "cell_to" in name or name.endswith("bias"):
+            return (s.units,)
+        if "recurrent" in name:
+            return (s.units, s.width)
+        instead = s.aux and not parts.crossed and name.startswith("bw_")
+        return (s.units, s.aux if "aux" in name or instead else s.depth)
 
 
 def _sized(value: Value | None, feeds: Mapping[str, Array]) -> Value | None:

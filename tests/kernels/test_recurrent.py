@@ -15,7 +15,7 @@ from octolite.ir import graph
 from octolite.ir.types import Activation, Array
 from octolite.kernels import isa, jit, maths, recurrent
 from octolite.kernels.recurrent import Constant
-from octolite.kernels.select import build_recurrent, hybrid_pays
+from octolite.kernels.select import build_stateful, hybrid_pays
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
 from octolite.runtime.executor import Executor
 from tests.kernels.cells import Network, Parts, Sizes
@@ -313,13 +313,13 @@ def test_constants_that_do_not_fit_are_refused() -> None:
     request = network.op.kernel(network.operands)
     constants = {n: Constant(v.data) for n, v in network.values.items() if v.data is not None}
     with pytest.raises(KernelError, match="int8 expected"):
-        build_recurrent(request, constants)
+        build_stateful(request, constants)
     with pytest.raises(KernelError, match="rows of 8 expected"):
         network.kernel(isa.current()).launch((1, 2, 7))
 
     constants["recurrent_weights"] = Constant(np.ones((9, 8), np.int8), np.ones(1, np.float32))
     with pytest.raises(KernelError, match=r"recurrent_weights has shape \[9, 8\]"):
-        build_recurrent(request, constants)
+        build_stateful(request, constants)
 
 
 def test_a_state_that_is_constant_is_left_to_the_reference() -> None:

@@ -37,13 +37,19 @@ from octolite.kernels.spec import (
     Request,
     Resize,
     Softmax,
+    Stateful,
+    Svdf,
     Unary,
     per_pixel,
 )
+from octolite.kernels.svdf import SvdfLayer
 from octolite.kernels.winograd import WinogradLayer
 
 Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer
 """What serves a request with weights."""
+
+StatefulKernel = RecurrentLayer | SvdfLayer
+"""What serves a request with variables."""
 
 Plain = (
     PoolLayer
@@ -122,30 +128,33 @@ def build(
     return DepthwiseLayer(request, row, w, bias, weight_scale)
 
 
-def build_recurrent(
-    request: Recurrent, constants: Mapping[str, Constant], isa: isas.Isa | None = None
-) -> RecurrentLayer:
+def build_stateful(
+    request: Stateful, constants: Mapping[str, Constant], isa: isas.Isa | None = None
+) -> StatefulKernel:
     """Pack the constants of ``request``, by the names that it has for them, and have its code
     compiled.
 
     Raises :class:`KernelError` for constants that do not fit the request, or an activation without
     a kernel.
     """
-    for name, shape in (known for cell in request.cells for known in cell.shapes()):
+    for name, shape in request.shapes():
         found = constants[name].data.shape
         if len(found) != len(shape) or any(
             a is not None and a != b for a, b in zip(shape, found, strict=True)
         ):
             raise KernelError(f"{name} has shape {list(found)}, expected {list(shape)}")
     dtype = np.dtype(np.int8 if request.hybrid else np.float32)
-    for name in (n for c in request.cells for n in c.matrices):
+    for name in request.matrices:
         given = constants[name]
         if given.data.dtype != dtype or (given.scale is None) == request.hybrid:
             raise KernelError(f"{name}: {dtype} expected, with a scale if these are codes")
-    return RecurrentLayer(request, isa or isas.current(), constants)
+    row = isa or isas.current()
+    if isinstance(request, Svdf):
+        return SvdfLayer(request, row, constants)
+    return RecurrentLayer(request, row, constants)
 
 
-def hybrid_pays(request: Request | Recurrent, isa: isas.Isa | None = None) -> tuple[bool, str]:
+def hybrid_pays(request: Request | Stateful, isa: isas.Isa | None = None) -> tuple[bool, str]:
     """Whether a layer with int8 weights is faster in int8 than with its weights made float.
 
     Quantizing a row costs a little for the row, for each of its elements and for each result; a
@@ -157,6 +166,8 @@ def hybrid_pays(request: Request | Recurrent, isa: isas.Isa | None = None) -> tu
         cell = max(request.cells, key=lambda c: c.units)
         channels = cell.units * len(cell.gates)
         return hybrid_pays(FullyConnected(cell.outputs, channels, hybrid=True), row)
+    if isinstance(request, Svdf):
+        return hybrid_pays(FullyConnected(request.depth, request.filters, hybrid=True), row)
     if isinstance(request, DepthwiseConv2D):
         return False, "a depthwise product is bound by loads, not by arithmetic"
     if isinstance(request, FullyConnected):

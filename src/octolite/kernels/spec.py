@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from octolite.ir.types import Activation
 
@@ -145,12 +146,54 @@ class Recurrent:
     hybrid: bool = False
     asymmetric: bool = False
 
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        """Names of the constants, and their shapes as far as they are known."""
+        for cell in self.cells:
+            yield from cell.shapes()
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the constants that are codes where this is hybrid."""
+        return tuple(name for cell in self.cells for name in cell.matrices)
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Names of the operator's inputs that are read at run time: sequences, then states."""
         sequences = [name for c in self.cells for name in (c.source, c.aux) if name is not None]
         states = [name for c in self.cells for name in c.states]
         return tuple(dict.fromkeys(sequences + states))
+
+
+@dataclass(frozen=True, slots=True)
+class Svdf:
+    """``out[u] = act(Σ_f Σ_t memory[f, t] · time[f, t] + bias[u])`` over the ``rank`` filters of a
+    unit, once ``features · x`` has joined the ``memory`` elements that each filter holds.
+
+    x float32 [batch, depth], features [filters, depth], time [filters, memory]. ``hybrid``: both
+    are int8 with one scale each, x is quantized per row.
+    """
+
+    depth: int
+    filters: int
+    memory: int
+    rank: int
+    has_bias: bool
+    activation: Activation = Activation.NONE
+    hybrid: bool = False
+    asymmetric: bool = False
+    reads: ClassVar[tuple[str, ...]] = ("input", "state")
+    matrices: ClassVar[tuple[str, ...]] = ("weights_feature", "weights_time")
+
+    @property
+    def units(self) -> int:
+        return self.filters // self.rank
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        """Names of the constants, and their shapes."""
+        yield "weights_feature", (self.filters, self.depth)
+        yield "weights_time", (self.filters, self.memory)
+        if self.has_bias:
+            yield "bias", (self.units,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +303,13 @@ BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_differenc
 Request = FullyConnected | Conv2D | DepthwiseConv2D
 """What comes with weights, a bias and nothing else."""
 
+Stateful = Recurrent | Svdf
+"""What has constants by name, and variables that it reads and leaves changed."""
+
 PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy | Lookup
 """What does not."""
 
-AnyRequest = Request | Recurrent | PlainRequest
+AnyRequest = Request | Stateful | PlainRequest
 
 
 def per_pixel(request: Conv2D) -> bool:

@@ -78,25 +78,17 @@ class Recurrent(Operator, abstract=True):
         they do not."""
         return ()
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Recurrent | None:
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Stateful | None:
         named, attributes = self.named(inputs), self.attributes()
         cells, x = tuple(self.cells(named)), named["input"]
         hybrid = self.is_hybrid(inputs)
 
-        def serves(name: str, dtype: DType) -> bool:
-            operand = named[name]
-            data = None if operand is None or operand.dtype is not dtype else operand.data
-            return data is not None and data.size > 0
-
-        def varies(name: str) -> bool:
-            operand = named[name]
-            return operand is not None and operand.data is None
-
+        matrix = INT8 if hybrid else FLOAT32
         known = all(
             cell.activation in spec.ACTIVATIONS
-            and all(serves(n, INT8 if hybrid else FLOAT32) for n in cell.matrices)
-            and all(serves(n, FLOAT32) for n in cell.vectors)
-            and all(varies(n) for n in cell.states)
+            and all(is_known(named[n], matrix) for n in cell.matrices)
+            and all(is_known(named[n], FLOAT32) for n in cell.vectors)
+            and all(varies(named[n]) for n in cell.states)
             for cell in cells
         )
         if not cells or not known or x is None or x.dtype is not FLOAT32:
@@ -134,6 +126,16 @@ def _matrix(w: Array | None, scale: Array | None = None, asymmetric: bool = Fals
         return None
     matrix = Matrix(w, scale, asymmetric)
     return matrix if w.ndim == 2 else matrix.real
+
+
+def is_known(x: Operand | None, dtype: DType) -> bool:
+    """Whether ``x`` is a constant of ``dtype`` with anything in it, which a kernel can pack."""
+    return x is not None and x.dtype is dtype and x.data is not None and x.data.size > 0
+
+
+def varies(x: Operand | None) -> bool:
+    """Whether ``x`` is there and no constant."""
+    return x is not None and x.data is None
 
 
 def time_first(x: Array, time_major: bool) -> Array:

@@ -9,10 +9,11 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import Activation, Array, Operand, Shape, TensorType
+from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, Shape, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import Case, case, f32, int8_weights, variable, weights
-from octolite.ops.cells import Recurrent, expect, expect_state, extent
+from octolite.ops.cells import Recurrent, expect, expect_state, extent, is_known, varies
 from octolite.ops.shapes import product, rank_of
 
 
@@ -76,6 +77,32 @@ class SVDF(Recurrent):
         if named["bias"] is not None:
             units = units + named["bias"]
         return numerics.activate(units, self.activation)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Svdf | None:
+        named, hybrid = self.named(inputs), self.is_hybrid(inputs)
+        x, features, time = named["input"], named["weights_feature"], named["weights_time"]
+        matrix = INT8 if hybrid else FLOAT32
+        filters, depth = extent(features, 0), extent(features, 1)
+        if (
+            x.dtype is not FLOAT32
+            or not all(is_known(w, matrix) for w in (features, time))
+            or not (named["bias"] is None or is_known(named["bias"], FLOAT32))
+            or not varies(named["state"])
+            or self.activation not in spec.ACTIVATIONS
+            or self.rank < 1
+            or (filters or 0) % self.rank
+        ):
+            return None
+        return spec.Svdf(
+            depth or 0,
+            filters or 0,
+            extent(time, 1) or 0,
+            self.rank,
+            named["bias"] is not None,
+            self.activation,
+            hybrid,
+            self.asymmetric_quantize_inputs,
+        )
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return self.graded(inputs, 2, 4)

@@ -16,8 +16,8 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 
 if TYPE_CHECKING:
-    from octolite.kernels.recurrent import Constant, RecurrentLayer
-    from octolite.kernels.select import Kernel, Plain
+    from octolite.kernels.recurrent import Constant
+    from octolite.kernels.select import Kernel, Plain, StatefulKernel
 
 Hybrid = Literal["auto", "always", "never"]
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Unit:
 
     node: Node
     op: Operator
-    kernel: Kernel | Plain | RecurrentLayer | None
+    kernel: Kernel | Plain | StatefulKernel | None
     choice: str
     """Why it runs the way it does, for the profile."""
     reads: tuple[str, ...] | None = None
@@ -116,10 +116,10 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     from octolite.kernels import select
 
-    if isinstance(request, spec.Recurrent):
-        cells = select.build_recurrent(request, _constants(op, operands))
+    if isinstance(request, spec.Stateful):
+        layer = select.build_stateful(request, _constants(op, operands))
         _forget(prepared, own)
-        return Unit(node, op, cells, choice, request.reads)
+        return Unit(node, op, layer, choice, request.reads)
     if not isinstance(request, spec.Request):
         return Unit(node, op, select.build_plain(request), choice)
     weights, bias = operands[1], operands[2] if len(operands) > 2 else None
@@ -196,7 +196,7 @@ def choose(request: spec.AnyRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
         return False, "float: asked for, weights dequantized once"
     if isinstance(request, spec.Lookup):
         return True, "hybrid: only the rows that are read become real"
-    if not isinstance(request, spec.Request | spec.Recurrent):
+    if not isinstance(request, spec.Request | spec.Stateful):
         return False, "float: no compiled hybrid kernel, weights dequantized once"
     from octolite.kernels import select
 
