@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import octolite
-from octolite import ir, passes
+from octolite import ir, passes, tflite
 from octolite.ir import Model
-from octolite.ops.control import If
+from octolite.ops.control import If, evaluate
 from octolite.passes.engine import Explanation
 from tests.recorded import relative_error
 from tests.recorded import run as run_file
@@ -147,6 +147,50 @@ def test_a_loop_that_stays_tells_why(name: str, reason: str) -> None:
     passes.optimize(model, explain=explain)
     told = [e.reason for e in explain.events if e.rule == "FuseRecurrentCells"]
     assert any(text is not None and reason in text for text in told), told
+
+
+def _unmasked(kept: str) -> Model:
+    """A network with sequence_length of which one of the choices in the loop always changes."""
+    model = Recording("rnn_lengths_v1").load()
+    body = next(g for g in model.graphs if g.name.endswith("body"))
+    select = next(n for n in body.nodes if n.name == kept)
+    assert select.inputs[2] is not None
+    body.replace(select.output, select.inputs[2])
+    body.prune()
+    return model
+
+
+@pytest.mark.parametrize("kept", ["rnn/while/Select", "rnn/while/Select_1"])
+def test_what_is_wrong_past_the_end_of_a_sequence_comes_out_nowhere(kept: str) -> None:
+    """Outputs without zeros past the end, and a state that goes on: neither is what one expects."""
+    feeds = Recording("rnn_lengths_v1").runs()[0][0]
+    model = _unmasked(kept)
+    expected = evaluate(model.main, [feeds[v.name] for v in model.main.inputs])
+    passes.optimize(model)
+    assert recurrent_operators(model) == []
+    found = evaluate(model.main, [feeds[v.name] for v in model.main.inputs])
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_states_go_on_until_they_are_reset() -> None:
+    """As in LiteRT: a second run begins where the first has ended."""
+    recording = Recording("rnn_dynamic")
+    feeds, expected = recording.runs()[0]
+    interpreter = octolite.Interpreter(model_content=tflite.write(recording.optimized(feeds)))
+    interpreter.allocate_tensors()
+    index = interpreter.get_input_details()[0]["index"]
+
+    def invoke() -> np.ndarray:
+        interpreter.set_tensor(index, feeds["x"])
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    first, second = invoke(), invoke()
+    assert relative_error(first, expected["out"]) < 1e-5
+    assert relative_error(second, expected["out"]) > 1e-3
+    interpreter.reset_all_variables()
+    assert relative_error(invoke(), expected["out"]) < 1e-5
 
 
 def test_a_loop_in_a_loop_keeps_no_state() -> None:
