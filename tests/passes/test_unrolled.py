@@ -278,3 +278,137 @@ def test_an_input_that_is_made_of_the_step_before_stays() -> None:
     graph = chain.returns(chain.pack(outputs))
     assert "step before" in why(optimized(graph))
     assert graph.operators()["TANH"] == STEPS
+
+
+def test_cells_of_one_size_on_each_other_are_told_apart() -> None:
+    chain = Chain()
+    values: Sequence[Value] = [
+        chain.op("FULLY_CONNECTED", x, gaussian(UNITS, DEPTH, seed=7), None) for x in chain.steps
+    ]
+    for layer in range(2):
+        h, outputs = chain.zeros, []
+        for x in values:
+            joined = chain.op("CONCATENATION", x, h, axis=1)
+            w, b = 0.5 * gaussian(UNITS, 2 * UNITS, seed=8 + layer), gaussian(UNITS, seed=layer)
+            h = chain.op("TANH", chain.op("FULLY_CONNECTED", joined, w, b))
+            outputs.append(h)
+        values = outputs
+    graph = chain.returns(chain.pack(values))
+    optimized(graph)
+    assert graph.operators()["UNIDIRECTIONAL_SEQUENCE_RNN"] == 2
+    assert "TANH" not in graph.operators()
+
+
+def _by_slices(chain: Chain) -> list[Value]:
+    taken = []
+    for t in range(STEPS):
+        bounds = np.array([[0, t, 0], [0, t + 1, 0], [1, 1, 1]], np.int32)
+        taken.append(
+            chain.op(
+                "STRIDED_SLICE", chain.x, *bounds, begin_mask=5, end_mask=5, shrink_axis_mask=2
+            )
+        )
+    return taken
+
+
+def _by_parts(chain: Chain) -> list[Value]:
+    parts = chain.ops("SPLIT", np.int32(1), chain.x, num_splits=STEPS)
+    return [chain.op("SQUEEZE", part, squeeze_dims=(1,)) for part in parts]
+
+
+@pytest.mark.parametrize("take", [_by_slices, _by_parts])
+@pytest.mark.parametrize("backward", [False, True])
+def test_steps_may_be_taken_in_several_ways(take: Any, backward: bool) -> None:
+    chain = Chain()
+    steps = take(chain)[:: -1 if backward else 1]
+    graph = chain.returns(chain.pack(chain.rnn(steps, chain.zeros)))
+    optimized(graph)
+    wanted = "UNIDIRECTIONAL_SEQUENCE_RNN"
+    assert operators(graph) == (f"REVERSE_V2 {wanted}" if backward else wanted)
+
+
+def test_steps_in_another_order_are_packed() -> None:
+    chain = Chain()
+    steps = [chain.steps[t] for t in (1, 0, 3, 2)]
+    graph = chain.returns(chain.pack(chain.rnn(steps, chain.zeros), axis=0))
+    optimized(graph)
+    assert operators(graph) == "UNPACK PACK UNIDIRECTIONAL_SEQUENCE_RNN"
+
+
+def test_products_with_zeros_that_were_left_out() -> None:
+    """The first step of a cell with two products reads no state once constants are folded."""
+    chain = Chain()
+    w, r = 0.5 * gaussian(UNITS, DEPTH, seed=3), 0.5 * gaussian(UNITS, UNITS, seed=4)
+    h, outputs = chain.zeros, []
+    for x in chain.steps:
+        seen = chain.op("FULLY_CONNECTED", x, w, gaussian(UNITS, seed=5))
+        h = chain.op("RELU", chain.op("ADD", seen, chain.op("FULLY_CONNECTED", h, r, None)))
+        outputs.append(h)
+    graph = chain.returns(chain.pack(outputs))
+    optimized(graph)
+    assert operators(graph) == "UNIDIRECTIONAL_SEQUENCE_RNN"
+
+
+@pytest.mark.parametrize(("steps", "unknown"), [(1, True), (3, True), (3, False)])
+def test_peepholes_projection_and_clips(steps: int, unknown: bool) -> None:
+    """LSTMCell with everything, from zeros that are known or of the size of the batch."""
+    chain = Chain()
+    units, outputs = UNITS + 2, UNITS
+    if unknown:
+        xs: Sequence[Value] = [chain.input(None, DEPTH, name=f"x{t}") for t in range(steps)]
+        rows = chain.op("STRIDED_SLICE", chain.op("SHAPE", xs[0]), [0], [1], [1])
+        h, c = (
+            chain.op("FILL", chain.op("CONCATENATION", rows, np.array([n]), axis=0), np.float32(0))
+            for n in (outputs, units)
+        )
+    else:
+        xs = chain.steps[:steps]
+        h, c = (chain.constant(np.zeros((BATCH, n), np.float32)) for n in (outputs, units))
+    w, b = 0.5 * gaussian(4 * units, DEPTH + outputs, seed=3), gaussian(4 * units, seed=4)
+    peepholes = [gaussian(units, seed=seed) for seed in (5, 6, 7)]
+    projection = 0.5 * gaussian(outputs, units, seed=8)
+
+    def clipped(value: Value, limit: float) -> Value:
+        return chain.op(
+            "MAXIMUM", chain.op("MINIMUM", value, np.float32(limit)), -np.float32(limit)
+        )
+
+    def gate(value: Value, state: Value, peephole: Array) -> Value:
+        return chain.op("LOGISTIC", chain.op("ADD", value, chain.op("MUL", peephole, state)))
+
+    for x in xs:
+        product = chain.op("FULLY_CONNECTED", chain.op("CONCATENATION", x, h, axis=1), w, b)
+        i, j, f, o = chain.ops("SPLIT", np.int32(1), product, num_splits=4)
+        kept = chain.op("MUL", gate(f, c, peepholes[0]), c)
+        added = chain.op("MUL", gate(i, c, peepholes[1]), chain.op("TANH", j))
+        c = clipped(chain.op("ADD", kept, added), 1.5)
+        emitted = chain.op("MUL", gate(o, c, peepholes[2]), chain.op("TANH", c))
+        h = clipped(chain.op("FULLY_CONNECTED", emitted, projection, None), 0.75)
+    graph = chain.returns(h)
+    optimized(graph)
+    found = graph.operators()
+    assert found["LSTM" if steps == 1 else "UNIDIRECTIONAL_SEQUENCE_LSTM"] == 1
+    assert "LOGISTIC" not in found
+
+
+def test_a_gru_is_no_chain() -> None:
+    chain = Chain()
+    h, outputs = chain.zeros, []
+    for x in chain.steps:
+        both = chain.op("LOGISTIC", chain.product(x, h, gates=2))
+        r, u = chain.ops("SPLIT", np.int32(1), both, num_splits=2)
+        new = chain.op("TANH", chain.product(x, chain.op("MUL", r, h), seed=2))
+        kept = chain.op("MUL", u, h)
+        h = chain.op("ADD", kept, chain.op("MUL", chain.op("SUB", np.float32(1), u), new))
+        outputs.append(h)
+    graph = chain.returns(chain.pack(outputs))
+    optimized(graph)
+    assert "RNN" not in operators(graph)
+
+
+def test_results_that_are_read_twice_and_given() -> None:
+    chain = Chain()
+    outputs = chain.rnn(chain.steps, chain.zeros)
+    graph = chain.returns(chain.pack(outputs), *outputs)
+    optimized(graph)
+    assert operators(graph) == "UNIDIRECTIONAL_SEQUENCE_RNN UNPACK"

@@ -17,6 +17,7 @@ from octolite.passes.cells import (
     inputs_of,
     is_whole,
     lstm,
+    pieces,
     width_of,
 )
 from octolite.passes.engine import Event, Explanation, Match, Rule, operator, take_over
@@ -31,9 +32,19 @@ NAME = "FuseUnrolledCells"
 def fuse(graph: Graph, explain: Explanation | None = None) -> int:
     """Replace chains of equal cells of ``graph``; returns how many."""
     fused = 0
+    if not _may_have_cells(graph):
+        return 0
     while _fuse_one(graph, explain):
         fused += 1
     return fused
+
+
+def _may_have_cells(graph: Graph) -> bool:
+    """Whether weights are read more than once, or a state of zeros is: rarely so elsewhere."""
+    products = [n for n in graph.nodes if n.op.name == "FULLY_CONNECTED"]
+    if len({id(n.inputs[1]) for n in products}) < len(products):
+        return True
+    return any(is_zero(v) for n in products if n.inputs[0] for v in pieces(n.inputs[0]))
 
 
 def _fuse_one(graph: Graph, explain: Explanation | None) -> bool:
@@ -133,8 +144,9 @@ def _state(cell: Cell, model: Cell) -> Value | None:
         state = next((v for v, m in mine if recurrent is not None and _equal(m, recurrent)), None)
         if recurrent is None or not _all_equal(_matrices(cell.gates[name], state)[1:], others):
             return None
-        bare = state is None and name != "output"  # a state of zeros that was left out
-        if not _equal_rest(cell.gates[name], gate, bare):
+        # What is multiplied with a state of zeros may have been left out.
+        zeros = cell.memory is not None and is_zero(cell.memory[0])
+        if not _equal_rest(cell.gates[name], gate, zeros and name != "output"):
             return None
         states.append(cell.new if state is None else state)
     return states[0] if all(s is states[0] for s in states) else None
@@ -543,10 +555,28 @@ class OnlySlice(Rule):
         )  # fmt: skip
 
 
+class UnpackOfTranspose(Rule):
+    """Slices of what is transposed are those of the tensor along the axis where they were."""
+
+    pattern = op("UNPACK", op("TRANSPOSE", some("x"), const("perm"), shared=True))
+
+    def check(self, match: Match) -> str | None:
+        perm = match.data("perm").reshape(-1).tolist()
+        del perm[operator(match.root).axis % len(perm)]
+        return None if perm == sorted(perm) else ""
+
+    def rewrite(self, match: Match) -> list[Value]:
+        perm = match.data("perm").reshape(-1)
+        axis = int(perm[operator(match.root).axis % len(perm)])
+        first = match.add("UNPACK", match["x"], num=len(match.root.outputs), axis=axis)
+        return list(_producer(first).outputs)
+
+
 RULES: tuple[Rule, ...] = (
     PackOfUnpack(),
     PackOfConcatenations(),
     UnpackOfReverse(),
+    UnpackOfTranspose(),
     SplitOfRows(),
     OnlySlice(),
 )
