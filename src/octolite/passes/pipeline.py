@@ -20,6 +20,7 @@ from octolite.passes import (
     recurrent,
     shapes,
     sharing,
+    slices,
     unrolled,
 )
 from octolite.passes.engine import Explanation, Rewriter, Rule
@@ -65,7 +66,7 @@ PIPELINE: tuple[Pass, ...] = (
     Step("infer shapes", shapes.refine),
     Rules("fold constants", folding.RULES + identities.CANCEL),
     Step("share what is computed twice", sharing.merge_duplicates),
-    Rules("take steps of sequences", bidirectional.RULES + unrolled.RULES),
+    Rules("take steps of sequences", bidirectional.RULES + slices.RULES),
     Rules("move transpositions", layout.RULES + identities.CANCEL),
     Rules("recognise activations", identities.ARITHMETIC + activations.COMPOSED),
     Rules("recover dilation", dilation.RULES),
