@@ -45,6 +45,7 @@ class Parts:
     peephole: bool = False
     bias: bool = False
     crossed: bool = True
+    norm: bool = False
 
 
 class Layer:
@@ -156,7 +157,7 @@ class Network(Layer):
         s = self.sizes
         if "projection" in name:
             return (s.width, s.units) if name.endswith("weights") else (s.width,)
-        if "cell_to" in name or name.endswith("bias"):
+        if "cell_to" in name or name.endswith(("bias", "coefficients")):
             return (s.units,)
         if "recurrent" in name:
             return (s.units, s.width)
@@ -173,7 +174,8 @@ def _sized(value: Value | None, feeds: Mapping[str, Array]) -> Value | None:
 
 def _is_there(name: str, sizes: Sizes, parts: Parts) -> bool:
     conditions = {
-        "layer_norm": False,
+        "input_layer_norm": parts.norm and not parts.coupled,
+        "layer_norm": parts.norm,
         "cell_to_input": parts.peephole and not parts.coupled,
         "cell_to": parts.peephole,
         "projection_bias": parts.bias and bool(sizes.outputs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from octolite.errors import KernelError
 from octolite.ir import graph
-from octolite.ir.types import Activation, Array
+from octolite.ir.types import FLOAT32, Activation, Array
 from octolite.kernels import isa, jit, maths, recurrent
 from octolite.kernels.recurrent import Constant
 from octolite.kernels.select import build_stateful, hybrid_pays
@@ -24,6 +25,16 @@ from tests.kernels.conftest import around
 RNN, LSTM = "UNIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM"
 BOTH_RNN, BOTH_LSTM = "BIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM"
 CURVED = {"activation": Activation.TANH}
+NORM = Parts(norm=True)
+CELLS = [
+    pytest.param(RNN, Parts(), id="rnn"),
+    pytest.param(LSTM, Parts(), id="lstm"),
+    pytest.param(LSTM, NORM, id="norm"),
+]
+BOTH_CELLS = [
+    pytest.param(BOTH_RNN, Parts(), id="rnns"),
+    pytest.param(BOTH_LSTM, Parts(), id="lstms"),
+]
 
 
 def close(found: Array, expected: Array, tolerance: float) -> None:
@@ -90,28 +101,30 @@ def _problems(row: isa.Isa, hybrid: bool) -> list[tuple[Sizes, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM])
-def test_float_sizes(row: isa.Isa, name: str, alone: Executor) -> None:
+@pytest.mark.parametrize(("name", "parts"), CELLS)
+def test_float_sizes(row: isa.Isa, name: str, parts: Parts, alone: Executor) -> None:
     for sizes, attributes in _problems(row, False):
-        compare(Network(name, sizes, Parts(), **CURVED, **attributes), row, alone, 2e-6)
+        compare(Network(name, sizes, parts, **CURVED, **attributes), row, alone, 2e-6)
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM])
+@pytest.mark.parametrize(("name", "parts"), CELLS)
 @pytest.mark.parametrize("asymmetric", [False, True])
-def test_hybrid_sizes(row: isa.Isa, name: str, asymmetric: bool, alone: Executor) -> None:
+def test_hybrid_sizes(
+    row: isa.Isa, name: str, parts: Parts, asymmetric: bool, alone: Executor
+) -> None:
     for sizes, attributes in _problems(row, True):
         given = {**CURVED, **attributes, "asymmetric_quantize_inputs": asymmetric}
-        network = Network(name, sizes, Parts(hybrid=True), **given)
+        network = Network(name, sizes, replace(parts, hybrid=True), **given)
         compare_steps(network, row, alone, 1e-6)
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM])
+@pytest.mark.parametrize(("name", "parts"), CELLS)
 @pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
 def test_nothing_is_read_before_the_buffers(
-    row: isa.Isa, name: str, hybrid: bool, alone: Executor
+    row: isa.Isa, name: str, parts: Parts, hybrid: bool, alone: Executor
 ) -> None:
     for sizes in (Sizes(1, 1, 1, 1), Sizes(3, 2, 5, 9), Sizes(2, 3, 40, 33)):
-        network = Network(name, sizes, Parts(hybrid=hybrid), **CURVED)
+        network = Network(name, sizes, replace(parts, hybrid=hybrid), **CURVED)
         feeds = network.feeds()
         outs, _ = network.compiled(row, feeds, alone, at_end=False)
         close(outs[0], network.reference(feeds)[0][0], 0.05 if hybrid else 2e-6)
@@ -140,6 +153,18 @@ OPTIONS = [
     pytest.param(Sizes(7, 1, 20, 21, 33), Parts(bias=True), {"proj_clip": 0.2}, id="clipped"),
     pytest.param(Sizes(7, 9, 20, 40, 17), Parts(bias=True, coupled=True), {}, id="wide"),
     pytest.param(Sizes(7, 3, 20, 21), Parts(), {"activation": Activation.RELU6}, id="relu6"),
+    pytest.param(Sizes(7, 3, 20, 21), NORM, {}, id="norm"),
+    pytest.param(Sizes(7, 3, 20, 21), replace(NORM, coupled=True), {}, id="norm coupled"),
+    pytest.param(
+        Sizes(7, 9, 20, 21), replace(NORM, peephole=True), {"cell_clip": 0.3}, id="norm peephole"
+    ),
+    pytest.param(
+        Sizes(7, 1, 20, 40, 17),
+        replace(NORM, peephole=True, coupled=True, bias=True),
+        {"proj_clip": 0.2, "time_major": True},
+        id="norm projected",
+    ),
+    pytest.param(Sizes(7, 3, 20, 21), NORM, {"activation": Activation.RELU6}, id="norm relu6"),
     pytest.param(Sizes(7, 3, 20, 21), Parts(), {"time_major": True}, id="time major"),
 ]
 
@@ -154,7 +179,7 @@ def test_gates_with_options(
     attributes: dict[str, Any],
     alone: Executor,
 ) -> None:
-    chosen = Parts(hybrid, parts.coupled, parts.peephole, parts.bias)
+    chosen = replace(parts, hybrid=hybrid)
     network = Network(LSTM, sizes, chosen, **{**CURVED, **attributes})
     if hybrid:
         # What is projected is quantized within the step: a code more or less is in the results.
@@ -163,10 +188,10 @@ def test_gates_with_options(
         compare(network, row, alone, 2e-6)
 
 
-@pytest.mark.parametrize("name", ["RNN", "LSTM"])
+@pytest.mark.parametrize(("name", "parts"), [("RNN", Parts()), ("LSTM", Parts()), ("LSTM", NORM)])
 @pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
-def test_single_steps(row: isa.Isa, name: str, hybrid: bool, alone: Executor) -> None:
-    network = Network(name, Sizes(0, 3, 20, 21), Parts(hybrid=hybrid), **CURVED)
+def test_single_steps(row: isa.Isa, name: str, parts: Parts, hybrid: bool, alone: Executor) -> None:
+    network = Network(name, Sizes(0, 3, 20, 21), replace(parts, hybrid=hybrid), **CURVED)
     compare(network, row, alone, 2e-6)
 
 
@@ -195,9 +220,11 @@ def test_both_ways(
 # State, threads, extremes ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM, BOTH_RNN, BOTH_LSTM])
-def test_state_goes_on_where_it_was_left(row: isa.Isa, name: str, alone: Executor) -> None:
-    network = Network(name, Sizes(4, 2, 9, 10), Parts(), **CURVED)
+@pytest.mark.parametrize(("name", "parts"), [*CELLS, *BOTH_CELLS])
+def test_state_goes_on_where_it_was_left(
+    row: isa.Isa, name: str, parts: Parts, alone: Executor
+) -> None:
+    network = Network(name, Sizes(4, 2, 9, 10), parts, **CURVED)
     feeds = network.feeds()
     _, states = network.compiled(row, feeds, alone)
     outs, _ = network.compiled(row, {**feeds, **states}, alone)
@@ -226,12 +253,12 @@ def test_directions_may_differ_in_their_gates(row: isa.Isa, batch: int, alone: E
                 close(state, after[name], 2e-6)
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM, BOTH_RNN, BOTH_LSTM])
+@pytest.mark.parametrize(("name", "parts"), [*CELLS, *BOTH_CELLS])
 @pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
 def test_threads_do_not_change_a_bit(
-    row: isa.Isa, name: str, hybrid: bool, alone: Executor
+    row: isa.Isa, name: str, parts: Parts, hybrid: bool, alone: Executor
 ) -> None:
-    network = Network(name, Sizes(3, 19, 20, 21), Parts(hybrid), **CURVED)
+    network = Network(name, Sizes(3, 19, 20, 21), replace(parts, hybrid=hybrid), **CURVED)
     feeds = network.feeds()
     expected, after = network.compiled(row, feeds, alone)
     with Executor(3) as crew:
@@ -242,15 +269,20 @@ def test_threads_do_not_change_a_bit(
         np.testing.assert_array_equal(state, after[name_])
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM, BOTH_RNN, BOTH_LSTM])
+@pytest.mark.parametrize(("name", "parts"), [*CELLS, *BOTH_CELLS])
 @pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
 @pytest.mark.parametrize("time_major", [False, True])
 def test_long_sequences_are_read_in_stretches(
-    name: str, hybrid: bool, time_major: bool, alone: Executor, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    parts: Parts,
+    hybrid: bool,
+    time_major: bool,
+    alone: Executor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row = isa.current()
     sizes = Sizes(7, 2, 20, 21, aux=11 if name.startswith("BI") else 0)
-    network = Network(name, sizes, Parts(hybrid), **CURVED, time_major=time_major)
+    network = Network(name, sizes, replace(parts, hybrid=hybrid), **CURVED, time_major=time_major)
     feeds = network.feeds()
     whole, after = network.compiled(row, feeds, alone)
     step = 2 * network.kernel(row).cells[0].channels * 4
@@ -281,12 +313,12 @@ def test_extreme_codes_are_exact(
         np.testing.assert_array_equal(outs[0], network.reference(feeds)[0][0])
 
 
-@pytest.mark.parametrize("name", [RNN, LSTM])
+@pytest.mark.parametrize(("name", "parts"), CELLS)
 @pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
 def test_poison_stays_in_its_sequence(
-    row: isa.Isa, name: str, hybrid: bool, alone: Executor
+    row: isa.Isa, name: str, parts: Parts, hybrid: bool, alone: Executor
 ) -> None:
-    network = Network(name, Sizes(5, 3, 12, 19), Parts(hybrid), **CURVED)
+    network = Network(name, Sizes(5, 3, 12, 19), replace(parts, hybrid=hybrid), **CURVED)
     feeds = network.feeds()
     clean, _ = network.compiled(row, feeds, alone)
     feeds["input"][1, 2, 7] = np.nan
@@ -328,12 +360,11 @@ def test_a_state_that_is_constant_is_left_to_the_reference() -> None:
     assert network.op.kernel(network.operands) is None
 
 
-def test_layer_normalization_is_left_to_the_reference() -> None:
-    network = Network(LSTM, Sizes(2, 1, 8, 9), Parts(), **CURVED)
+def test_coefficients_that_change_are_left_to_the_reference() -> None:
+    network = Network(LSTM, Sizes(2, 1, 8, 9), NORM, **CURVED)
     assert network.op.kernel(network.operands) is not None
-    for gate in ("input", "forget", "cell", "output"):
-        name = f"{gate}_layer_norm_coefficients"
-        network.values[name] = graph.Value.constant(name, np.ones(9, np.float32))
+    name = "cell_layer_norm_coefficients"
+    network.values[name] = graph.Value(name, FLOAT32, (9,))
     assert network.op.kernel(network.operands) is None
 
 

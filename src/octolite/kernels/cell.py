@@ -3,8 +3,9 @@
 What the inputs contribute to every step is there when it starts (one product for all steps). A
 step multiplies the outputs of the step before by all gates' weights, panel by panel: a panel has
 the weights of a few units, all their gates side by side, so that the gates of these units end in
-registers, and so does what becomes of them. In the hybrid form every row of outputs is quantized
-by its own range before it is multiplied.
+registers, and so does what becomes of them. Gates that are normalized need the sums of all units
+first; then they are stored, and become a state and an output row by row. In the hybrid form every
+row of outputs is quantized by its own range before it is multiplied.
 
 The outputs and the cell state of the rows live in working memory that is padded to whole panels;
 the variables are read before the first step and written after the last.
@@ -12,7 +13,7 @@ the variables are read before the first step and written after the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,8 @@ ARGS = Record(
     outer=PTR,  # float32 [rows]: outputs; ``inner`` itself unless they are projected
     outer_bytes=I64,
     peephole=PTR,  # float32 [panel, input?, forget, output]
+    norm=PTR,  # float32 [panel, gate]: coefficients     (normalized only)
+    guard=F32,  # what is added to a variance            (normalized only)
     low=F32,  # the activation clamps to these
     high=F32,
     cell_clip=F32,
@@ -78,13 +81,14 @@ ARGS = Record(
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What is compiled for. ``gates``: 1 (none but the cell itself), 4, or 3 without an input
-    gate; ``curved``: the activation is tanh, not a clamp."""
+    gate; ``curved``: the activation is tanh, not a clamp; ``normalized``: the gates are."""
 
     gates: int
     asymmetric: bool
     curved: bool
     peephole: bool
     projected: bool
+    normalized: bool
 
     @property
     def across(self) -> int:
@@ -106,6 +110,9 @@ def unit(tile: Tile, variant: Variant) -> Unit:
 
     def emit(module: Any, isa: Isa) -> None:
         finish = _finish_plain if variant.gates == 1 else _finish_gates
+        if variant.normalized:
+            finish = _finish_sums
+            _emit_normalize(module, gates, variant)
         for height in gates.heights:
             _emit_block(module, "gates", gates, height, "state_", finish, variant)
         if variant.projected:
@@ -142,6 +149,10 @@ def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant)
 
     with k.loop(0, args.time) as steps:
         _all_blocks(k, "gates", gates, state.count, address, first, last, steps.index)
+        if variant.normalized:
+            with k.loop(first, last) as rows:
+                given = (address, rows.index, steps.index)
+                k.ir.call(k.module.globals["normalize"], [value.raw for value in given])
         if variant.projected:
             with k.loop(first, last) as rows:
                 inner = args.inner + rows.index * args.inner_bytes
@@ -310,35 +321,51 @@ def _finish_plain(
 def _finish_gates(
     k: Builder, args: SimpleNamespace, place: SimpleNamespace, variant: Variant, lines: Lines
 ) -> None:
-    """``c = σ(f) c + σ(i) act(g)``, ``h = σ(o) act(c)``; without an input gate σ(i) is 1 - σ(f)."""
+    """The next cell state and ``h = σ(o) act(c)``."""
     lanes, gates = place.lanes, variant.gates
-    unit_at = place.panel * (4 * lanes)
     bias = _vectors(k, place.bias + place.line, lanes, gates)
-    peephole: list[Any] = [None] * (gates - 1)
-    if variant.peephole:
-        peephole = _vectors(k, args.peephole + unit_at * (gates - 1), lanes, gates - 1)
-    *_, forget_hole, output_hole = peephole
+    holes = _peepholes(k, args, variant, lanes, place.panel)
     for r, line in enumerate(lines):
         inputs = _vectors(k, _inputs(k, args, place, r), lanes, gates)
-        sums = [x + y for x, y in zip(inputs, line, strict=True)]
-        at = (place.row + r) * args.inner_bytes + unit_at
+        *inner, last = [x + y for x, y in zip(inputs, line, strict=True)]
+        at = (place.row + r) * args.inner_bytes + place.panel * (4 * lanes)
         old = k.load(vec(F32, lanes), args.cells + at)
-
-        def gate(which: int, hole: Value | None, c: Value, sums: list[Value] = sums) -> Value:
-            z = sums[which] if hole is None else sums[which] + hole * c
-            return maths.fast_logistic(k, z + bias[which])
-
-        forget = gate(-3, forget_hole, old)
-        if gates == 4:
-            keep = gate(0, peephole[0], old)
-        else:
-            keep = k.const(forget.type, 1.0) - forget
-        new = _activate(k, args, variant, sums[-2] + bias[-2])
-        clip = args.cell_clip
-        c = maths.clamp(k, forget * old + keep * new, clip * -1.0, clip)
+        z = [_seen(x, p, old) + b for x, p, b in zip(inner, holes, bias, strict=False)]
+        c = _next_state(k, args, variant, z, old)
         k.store(c, args.cells + at)
-        h = gate(-1, output_hole, c) * _activate(k, args, variant, c)
-        k.store(h, args.inner + at)
+        z_out = _seen(last, holes[-1], c) + bias[-1]
+        k.store(_emitted(k, args, variant, z_out, c), args.inner + at)
+
+
+def _peepholes(
+    k: Builder, args: SimpleNamespace, variant: Variant, lanes: int, panel: Value
+) -> list[Value | None]:
+    """What each gate of a panel multiplies the cell state by; that of the cell itself never."""
+    if not variant.peephole:
+        return [None] * variant.gates
+    count = variant.gates - 1
+    *inner, last = _vectors(k, args.peephole + panel * (4 * lanes * count), lanes, count)
+    return [*inner, None, last]
+
+
+def _seen(x: Value, hole: Value | None, c: Value) -> Value:
+    return x if hole is None else x + hole * c
+
+
+def _next_state(
+    k: Builder, args: SimpleNamespace, variant: Variant, z: list[Value], old: Value
+) -> Value:
+    """``c = σ(f) c + σ(i) act(g)`` of the gates ``z``, clipped; without an input gate σ(i) is
+    1 - σ(f)."""
+    forget = maths.fast_logistic(k, z[-2])
+    keep = maths.fast_logistic(k, z[0]) if len(z) == 3 else k.const(forget.type, 1.0) - forget
+    new = _activate(k, args, variant, z[-1])
+    return maths.clamp(k, forget * old + keep * new, args.cell_clip * -1.0, args.cell_clip)
+
+
+def _emitted(k: Builder, args: SimpleNamespace, variant: Variant, z: Value, c: Value) -> Value:
+    """``h = σ(o) act(c)``."""
+    return maths.fast_logistic(k, z) * _activate(k, args, variant, c)
 
 
 def _finish_projection(
@@ -357,3 +384,90 @@ def _activate(k: Builder, args: SimpleNamespace, variant: Variant, x: Value) -> 
     if variant.curved:
         return maths.fast_tanh(k, x)
     return maths.clamp(k, x, args.low, args.high)
+
+
+# Layer normalization -----------------------------------------------------------------------
+
+
+def _finish_sums(
+    k: Builder, args: SimpleNamespace, place: SimpleNamespace, variant: Variant, lines: Lines
+) -> None:
+    """The gates as they are before normalization, in place of what the inputs contribute."""
+    lanes, gates = place.lanes, variant.gates
+    holes = _peepholes(k, args, variant, lanes, place.panel)
+    holes[-1] = None  # the output gate sees the next cell state
+    for r, line in enumerate(lines):
+        at = _inputs(k, args, place, r)
+        row = (place.row + r) * args.inner_bytes + place.panel * (4 * lanes)
+        old = k.load(vec(F32, lanes), args.cells + row)
+        sums = zip(_vectors(k, at, lanes, gates), line, holes, strict=True)
+        for v, (x, y, hole) in enumerate(sums):
+            k.store(_seen(x + y, hole, old), at + 4 * lanes * v)
+
+
+def _emit_normalize(module: Any, tile: Tile, variant: Variant) -> None:
+    """``normalize(args, row, time)``: what ``_finish_gates`` does, once the gates of all units of
+    a row are there to be normalized."""
+    k = Builder(module, "normalize", (PTR, I64, I64), local=True)
+    address, row, time = k.args
+    args = ARGS.load(k, address)
+    lanes, last = tile.lanes, variant.gates - 1
+    sums = args.products + time * args.products_time + row * args.products_row
+    cells, inner = (at + row * args.inner_bytes for at in (args.cells, args.inner))
+    kind = vec(F32, lanes)
+
+    def normal(line: Value, gate: int, mean: Value, inverse: Value) -> Value:
+        at = line + 4 * lanes * gate
+        coefficient, bias = (k.load(kind, v + at) for v in (args.norm, args.state_bias))
+        return (k.load(kind, sums + at) - mean) * inverse * coefficient + bias
+
+    moments = _moments(k, args, tile, sums, range(last))
+    with k.loop(0, args.state_count) as panels:
+        line, unit_at = panels.index * (4 * tile.width), panels.index * (4 * lanes)
+        z = [normal(line, gate, *found) for gate, found in enumerate(moments)]
+        c = _next_state(k, args, variant, z, k.load(kind, cells + unit_at))
+        k.store(c, cells + unit_at)
+        *_, hole = _peepholes(k, args, variant, lanes, panels.index)
+        at = sums + (line + 4 * lanes * last)
+        k.store(_seen(k.load(kind, at), hole, c), at)
+    (found,) = _moments(k, args, tile, sums, range(last, last + 1))
+    with k.loop(0, args.state_count) as panels:
+        line, unit_at = panels.index * (4 * tile.width), panels.index * (4 * lanes)
+        c = k.load(kind, cells + unit_at)
+        k.store(_emitted(k, args, variant, normal(line, last, *found), c), inner + unit_at)
+    k.ret()
+
+
+def _moments(
+    k: Builder, args: SimpleNamespace, tile: Tile, sums: Value, gates: Sequence[int]
+) -> list[tuple[Value, Value]]:
+    """Mean and inverse deviation of ``gates`` over all units, in every lane.
+
+    What pads the last panel is 0 and does not change a sum, but it is not at the mean.
+    """
+    lanes = tile.lanes
+    kind = vec(F32, lanes)
+    count = args.units.to_float()
+
+    def average(totals: list[Value]) -> list[Value]:
+        return [(k.fold(t, lambda a, b: a + b) / count).splat(lanes) for t in totals]
+
+    def each(change: Callable[[Value, Value, Value], Value], means: list[Value]) -> list[Value]:
+        with k.loop(0, args.state_count, carry=[k.const(kind, 0.0)] * len(gates)) as panels:
+            line = sums + panels.index * (4 * tile.width)
+            mask = k.first(args.units - panels.index * lanes, lanes)
+            panels.carry = [
+                change(total, k.load(kind, line + 4 * lanes * gate) - mean, mask)
+                for total, gate, mean in zip(panels.carry, gates, means, strict=True)
+            ]
+        return average(panels.carry)
+
+    def square(total: Value, x: Value, mask: Value) -> Value:
+        centred = k.select(mask, x, 0.0)
+        return k.fma(centred, centred, total)
+
+    means = each(lambda total, x, _: total + x, [k.const(kind, 0.0)] * len(gates))
+    variances = each(square, means)
+    one = k.const(kind, 1.0)
+    deviations = [maths.sqrt(k, v + args.guard) for v in variances]
+    return [(mean, one / deviation) for mean, deviation in zip(means, deviations, strict=True)]

@@ -120,12 +120,18 @@ class CellLayer:
     ) -> None:
         low, high, curved = bounds(spec.activation)
         peepholes = [g.peephole for g in spec.gates if g.peephole is not None]
+        norms = [g.norm for g in spec.gates if g.norm is not None]
         self.request = request
         self.spec = spec
         self.isa = isa
         self.tile = tile
         self.variant = cell.Variant(
-            len(spec.gates), request.asymmetric, curved, bool(peepholes), bool(spec.projection)
+            len(spec.gates),
+            request.asymmetric,
+            curved,
+            bool(peepholes),
+            bool(spec.projection),
+            bool(norms),
         )
         self.gates = cell.gate_tile(tile, len(spec.gates), self.variant.across)
         self.width = tile.lanes * self.variant.across
@@ -135,6 +141,7 @@ class CellLayer:
             "high": high,
             "cell_clip": spec.cell_clip or math.inf,
             "output_clip": spec.output_clip or math.inf,
+            "guard": spec.guard,
         }
         recurrent = _matrix(constants, [g.recurrent for g in spec.gates], self.width)
         bias = _interleave([constants[g.bias].real for g in spec.gates], self.width)
@@ -143,8 +150,10 @@ class CellLayer:
         if spec.projection is not None:
             given = constants[spec.projection_bias].real if spec.projection_bias else None
             self.projection = _panels(tile, _matrix(constants, [spec.projection], 1), given)
-        lined = [constants[name].real for name in peepholes]
-        self.peephole = _interleave(lined, self.width) if lined else np.zeros(1, np.float32)
+        self.peephole, self.norm = (
+            _interleave([constants[n].real for n in names], self.width) if names else NOWHERE
+            for names in (peepholes, norms)
+        )
         self.inputs = {spec.source: self._input([g.weights for g in spec.gates], constants)}
         if spec.aux is not None:
             self.inputs[spec.aux] = self._input([g.aux or "" for g in spec.gates], constants)
@@ -208,6 +217,7 @@ class CellLayer:
             "outer": outer,
             "outer_bytes": outer_bytes,
             "peephole": self.peephole,
+            "norm": self.norm,
             **self._limits,
             **self._product(launch, "state_", self.state, self.gates, spec.outputs, batch),
             **self._product(launch, "projection_", self.projection, self.tile, spec.units, batch),

@@ -70,7 +70,7 @@ class Gate:
 
     ``weights`` [units, depth] meet the input, ``aux`` [units, aux depth] the auxiliary input,
     ``recurrent`` [units, outputs] the outputs of the step before; ``bias`` and ``peephole``
-    [units], which meets the cell state.
+    [units], which meets the cell state. ``norm`` [units]: what normalized gates are multiplied by.
     """
 
     weights: str
@@ -78,6 +78,7 @@ class Gate:
     bias: str
     aux: str | None = None
     peephole: str | None = None
+    norm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ class Cell:
 
     A plain cell is ``h = act(z)``. With gates ``c = σ(f) c + σ(i) act(g)``, clipped to
     ±``cell_clip`` where that is not 0, and ``h = σ(o) act(c)``; i is 1 - f where there are but
-    three. A projection [outputs, units] is applied to h, its bias added, the result clipped.
+    three. Where one gate has a ``norm``, all have: before its bias is added, a gate is brought to
+    mean 0 and variance 1 over its units, ``guard`` added to the variance. A projection
+    [outputs, units] is applied to h, its bias added, the result clipped.
 
     ``states``: names of the variables that hold h and c; ``source`` and ``aux``: of the inputs
     that are read, [time, batch, depth] or [batch, time, depth].
@@ -104,6 +107,7 @@ class Cell:
     projection_bias: str | None = None
     cell_clip: float = 0.0
     output_clip: float = 0.0
+    guard: float = 0.0
 
     def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
         """Names of the constants, and their shapes as far as they are known."""
@@ -115,6 +119,8 @@ class Cell:
                 yield gate.aux, (self.units, None)
             if gate.peephole is not None:
                 yield gate.peephole, (self.units,)
+            if gate.norm is not None:
+                yield gate.norm, (self.units,)
         if self.projection is not None:
             yield self.projection, (self.outputs, self.units)
         if self.projection_bias is not None:
@@ -128,8 +134,9 @@ class Cell:
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Names of the inputs that are added."""
-        return tuple(n for n in (*(g.bias for g in self.gates), self.projection_bias) if n)
+        """Names of the inputs that are real numbers throughout."""
+        gates = [n for g in self.gates for n in (g.bias, g.norm)]
+        return tuple(n for n in (*gates, self.projection_bias) if n is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def compiled(
     source: str = "input",
     aux: str | None = None,
 ) -> list[spec.Cell]:
-    """The cell as compiled kernels know it; none where it has layer normalization.
+    """The cell as compiled kernels know it.
 
     Args:
         clips: of the cell state and of the projection.
@@ -173,8 +173,6 @@ def compiled(
         found = prefix + pattern.format(gate)
         return found if named.get(found) is not None else None
 
-    if name("output_layer_norm_coefficients"):
-        return []
     gates = tuple(
         spec.Gate(
             f"{prefix}input_to_{gate}_weights",
@@ -182,6 +180,7 @@ def compiled(
             f"{prefix}{gate}_gate_bias",
             aux and f"{prefix}aux_input_to_{gate}_weights",
             name("cell_to_{}_weights", gate),
+            name("{}_layer_norm_coefficients", gate),
         )
         for gate in GATES
         if name("{}_gate_bias", gate)
@@ -200,6 +199,7 @@ def compiled(
             name("projection_weights"),
             name("projection_bias"),
             *clips,
+            float(GUARD),
         )
     ]
 
