@@ -71,7 +71,8 @@ class WholeSlice(Identity):
         o, x = operator(match.root), match["x"]
         if o.ellipsis_mask or o.new_axis_mask or o.shrink_axis_mask or x.shape is None:
             return "it adds or drops axes"
-        begin, end, strides = (match.data(n).tolist() for n in ("begin", "end", "strides"))
+        bounds = ("begin", "end", "strides")
+        begin, end, strides = (match.data(n).reshape(-1).tolist() for n in bounds)
         for i, (b, e, s) in enumerate(zip(begin, end, strides, strict=True)):
             extent = x.shape[i]
             starts = bool(o.begin_mask >> i & 1) or b == 0
@@ -125,7 +126,7 @@ class IdleTranspose(Identity):
     pattern = op("TRANSPOSE", some("x"), const("perm"))
 
     def changes(self, match: Match) -> str | None:
-        perm = match.data("perm").tolist()
+        perm = match.data("perm").reshape(-1).tolist()
         return None if perm == sorted(perm) else f"it moves axes {perm}"
 
 
