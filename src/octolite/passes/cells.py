@@ -58,7 +58,7 @@ class Affine:
 
     def rows(self, first: int, last: int, units: int) -> Affine | None:
         """Elements ``first`` to ``last`` of ``units``."""
-        if self.norm is not None:
+        if self.norm is not None or self.bias.size not in (1, units):
             return None
         terms: dict[int, tuple[Value, Array | None]] = {}
         for key, (value, matrix) in self.terms.items():
@@ -122,8 +122,8 @@ def _product(node: Node) -> Affine | None:
     x, w, b = (*node.inputs, None)[:3]
     if x is None or w is None or w.data is None or w.quant is not None:
         return None
-    bias = np.zeros((), np.float32) if b is None else b.data
-    if bias is None:
+    bias = np.zeros((), np.float32) if b is None else _vector(b)
+    if bias is None or w.data.ndim != 2:
         return None
     parts = pieces(x)
     widths = [width(p) for p in parts]
@@ -454,11 +454,19 @@ def is_whole(cell: Cell) -> bool:
             return False
         if cell.memory is not None and {id(v) for v in cell.memory} & set(gate.terms):
             return False
+    vectors = [v for g in cell.gates.values() for v in _vectors(g)]
+    if any(v.size not in (1, cell.units) for v in vectors):
+        return False
     norms = {g.norm is None for g in cell.gates.values()}
     if len(norms) > 1 or (False in norms and cell.memory is None):
         return False
     peepholes = {bool(g.scales) for n, g in cell.gates.items() if n != "cell"}
     return len(peepholes) <= 1 or cell.memory is None
+
+
+def _vectors(gate: Affine) -> list[Array]:
+    norm = [] if gate.norm is None else [gate.norm]
+    return [gate.bias, *(scale for _, scale in gate.scales.values()), *norm]
 
 
 def matrix_of(cell: Cell, gate: str, values: list[Value]) -> Array:

@@ -327,7 +327,7 @@ def _read_bounds(loop: Loop) -> str | None:
         assert limit is not None
         place = inputs.get(id(counter), -1)
         bound = limit if limit.data is not None else loop.outer(limit)
-        if place not in loop.counters or bound is None:
+        if place not in loop.counters or bound is None or bound.shape not in ((), (1,)):
             return "its condition is no comparison of counters"
         loop.bounds.append((loop.counters[place], bound))
     return None

@@ -294,9 +294,11 @@ class _Fusion:
         for i, result in enumerate(self.loop.node.outputs):
             if result.uses or graph.is_output(result):
                 found.append((result, self._result(i, result)))
-        ends = [id(new) for old, new in found if graph.is_output(old)]
-        if len(set(ends)) < len(ends):
+        ends = [new for old, new in found if graph.is_output(old)]
+        if len({id(v) for v in ends}) < len(ends) or any(map(graph.is_output, ends)):
             raise DeclinedError("two results of the graph would be one")
+        if any(v.producer is None for v in ends):
+            raise DeclinedError("a result of the graph would be one of its inputs")
         # Those that keep their own value come last: the others must not point to what is gone.
         return sorted(found, key=lambda pair: graph.is_output(pair[0]))
 
