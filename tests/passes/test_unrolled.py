@@ -419,3 +419,60 @@ def test_results_that_are_read_twice_and_given() -> None:
     graph = chain.returns(chain.pack(outputs), *outputs)
     optimized(graph)
     assert operators(graph) == "UNIDIRECTIONAL_SEQUENCE_RNN UNPACK"
+
+
+@pytest.mark.parametrize("back", [1, 2, 3])
+def test_an_output_that_is_a_later_input_stays(back: int) -> None:
+    chain = Chain()
+    w, b = 0.5 * gaussian(UNITS, 2 * UNITS, seed=3), gaussian(UNITS, seed=4)
+    h, outputs = chain.zeros, []
+    for t in range(5):
+        x = outputs[t - back] if t >= back else chain.input(BATCH, UNITS, name=f"x{t}")
+        joined = chain.op("CONCATENATION", chain.op("ABS", x) if back == 1 else x, h, axis=1)
+        h = chain.op("TANH", chain.op("FULLY_CONNECTED", joined, w, b))
+        outputs.append(h)
+    graph = chain.returns(chain.pack(outputs))
+    assert "step before" in why(optimized(graph))
+    assert graph.operators()["TANH"] == 5
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_gates_must_read_their_inputs_alike_in_all_steps(crossed: bool) -> None:
+    """Two inputs, which the forget gate of one step may have the other way round."""
+    chain = Chain()
+    others = [chain.input(BATCH, DEPTH, name=f"y{t}") for t in range(STEPS)]
+    weights = {
+        (gate, of): 0.5 * gaussian(UNITS, n, seed=seed)
+        for seed, (gate, of, n) in enumerate(
+            (gate, of, n) for gate in "ijfo" for of, n in (("x", DEPTH), ("y", DEPTH), ("h", UNITS))
+        )
+    }
+    h, c = chain.zeros, chain.zeros
+    for t, (x, y) in enumerate(zip(chain.steps, others, strict=True)):
+        z = {}
+        for gate in "ijfo":
+            given = {"x": x, "y": y, "h": h}
+            if crossed and t == 2 and gate == "f":
+                given |= {"x": y, "y": x}
+            parts = [
+                chain.op("FULLY_CONNECTED", v, weights[gate, of], None) for of, v in given.items()
+            ]
+            z[gate] = chain.op("ADD", chain.op("ADD", parts[0], parts[1]), parts[2])
+        kept = chain.op("MUL", chain.op("LOGISTIC", z["f"]), c)
+        added = chain.op("MUL", chain.op("LOGISTIC", z["i"]), chain.op("TANH", z["j"]))
+        c = chain.op("ADD", kept, added)
+        h = chain.op("MUL", chain.op("LOGISTIC", z["o"]), chain.op("TANH", c))
+    graph = chain.returns(h)
+    optimized(graph)
+    assert ("LOGISTIC" in graph.operators()) is crossed
+
+
+def test_sequences_that_are_given_twice() -> None:
+    chain = Chain()
+    outputs = chain.rnn(chain.steps, chain.zeros)
+    first = chain.pack(outputs)
+    again = chain.pack(chain.ops("UNPACK", first, num=STEPS, axis=1))
+    again.name = "again"
+    graph = chain.returns(first, again)
+    optimized(graph)
+    assert [v.name for v in graph.outputs] == ["out", "again"]

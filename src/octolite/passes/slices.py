@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.ir.graph import Node, Value
-from octolite.passes.engine import Match, Rule, operator
+from octolite.passes.engine import Match, Rule, can_stand_in, operator
 from octolite.passes.patterns import ANY, const, op, some
 
 
@@ -92,9 +92,9 @@ class PackOfUnpack(Rule):
         found = unpacked(values)
         if found is None or operator(match.root).axis % 3 > 1:
             return ""
-        if match.graph.is_output(match.root.output) and found[0].producer is None:
-            return f"{match.root.output.name!r} is a result of the graph"
-        return None
+        x, axis, backward = found
+        whole = axis == operator(match.root).axis % 3 and not backward
+        return can_stand_in(match.graph, match.root.output, x) if whole else None
 
     def rewrite(self, match: Match) -> Value:
         found = unpacked([v for v in match.root.inputs if v is not None])

@@ -149,7 +149,17 @@ def _state(cell: Cell, model: Cell) -> Value | None:
         if not _equal_rest(cell.gates[name], gate, zeros and name != "output"):
             return None
         states.append(cell.new if state is None else state)
-    return states[0] if all(s is states[0] for s in states) else None
+    same = all(s is states[0] for s in states)
+    return states[0] if same and _wiring(cell, states[0]) == _wiring(model, model.old) else None
+
+
+def _wiring(cell: Cell, state: Value) -> list[list[int]]:
+    """Which of the inputs each gate reads, by numbers in the order in which they come up."""
+    numbers: dict[int, int] = {}
+    return [
+        [numbers.setdefault(key, len(numbers)) for key in gate.terms if key != id(state)]
+        for gate in cell.gates.values()
+    ]
 
 
 def _matrices(gate: Affine, state: Value | None) -> list[Array | None]:
@@ -193,7 +203,7 @@ def _begin(chain: list[Cell], cells: Mapping[int, Cell]) -> str | None:
     """Why the chain does not begin with states of zeros, or ``None``."""
     if len(chain) == 1:
         chain[0] = _alone(chain[0])
-    elif not is_whole(chain[1]):
+    elif not _only_peepholes(chain[0]) or not all(map(is_whole, chain[1:])):
         return NO_CHAIN
     first = chain[0]
     if len(chain) == 1 and first.old is not first.new:
@@ -206,6 +216,14 @@ def _begin(chain: list[Cell], cells: Mapping[int, Cell]) -> str | None:
     if before is not None and _may_follow(first, before):
         return f"{first.new.name!r} has other weights than {before.new.name!r}, which it follows"
     return NO_CHAIN if len(chain) == 1 else f"its state {_told(first.old)}"
+
+
+def _only_peepholes(cell: Cell) -> bool:
+    """Whether the gates multiply nothing but the cell states by vectors."""
+    return all(
+        set(gate.scales) <= {id(cell.memory[name == "output"])} if cell.memory else not gate.scales
+        for name, gate in cell.gates.items()
+    )
 
 
 def _told(state: Value) -> str:
@@ -281,7 +299,10 @@ def _is_inner(cell: Cell) -> bool:
 
 def _replace(graph: Graph, chain: list[Cell], build: Builder) -> None:
     """Let one operator compute what the cells of ``chain`` do. Raises :class:`DeclinedError`."""
-    columns = list(zip(*map(inputs_of, chain), strict=True))
+    rows = [inputs_of(cell) for cell in chain]
+    if len({len(row) for row in rows}) > 1:
+        raise DeclinedError("its first step reads one tensor both as an input and as a state")
+    columns = list(zip(*rows, strict=True))
     inside = _inside(chain, [v for column in columns for v in column])
     for cell in chain:
         if cell.memory is not None and any(id(n) not in inside for n in cell.memory[1].uses):
@@ -312,8 +333,8 @@ def _replace(graph: Graph, chain: list[Cell], build: Builder) -> None:
 def _inside(chain: Sequence[Cell], inputs: Sequence[Value]) -> set[int]:
     """The nodes between the inputs and the outputs of the cells."""
     stop = {id(v) for v in inputs}
-    inside: set[int] = set()
-    stack: list[Value | None] = [cell.new for cell in chain]
+    inside = {id(_producer(cell.new)) for cell in chain}
+    stack: list[Value | None] = [v for cell in chain for v in _producer(cell.new).inputs]
     while stack:
         value = stack.pop()
         if value is None or id(value) in stop or value.producer is None or is_zero(value):
