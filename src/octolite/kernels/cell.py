@@ -141,7 +141,7 @@ def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant)
     with k.loop(first, last) as rows:
         row = rows.index
         outer = args.outer + row * args.outer_bytes
-        _copy(k, isa, args.hidden + row * args.outputs * 4, outer, args.outputs)
+        copy_floats(k, isa, args.hidden + row * args.outputs * 4, outer, args.outputs)
         if variant.gates > 1:  # with zeros behind it, which stay zeros
             cell, cells = args.cell + row * args.units * 4, args.cells + row * args.inner_bytes
             prepare.transform(k, isa, cell, args.units, cells, None, lambda x: x)
@@ -162,16 +162,16 @@ def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant)
             row = rows.index
             outer = args.outer + row * args.outer_bytes
             out = args.out + (steps.index * args.out_time + row * args.out_row)
-            _copy(k, isa, outer, out, args.outputs)
+            copy_floats(k, isa, outer, out, args.outputs)
             _encode(k, isa, tile, variant, state, row, outer)
 
     with k.loop(first, last) as rows:
         row = rows.index
         outer = args.outer + row * args.outer_bytes
-        _copy(k, isa, outer, args.hidden + row * args.outputs * 4, args.outputs)
+        copy_floats(k, isa, outer, args.hidden + row * args.outputs * 4, args.outputs)
         if variant.gates > 1:
             cells = args.cells + row * args.inner_bytes
-            _copy(k, isa, cells, args.cell + row * args.units * 4, args.units)
+            copy_floats(k, isa, cells, args.cell + row * args.units * 4, args.units)
     k.ret()
 
 
@@ -181,7 +181,7 @@ def _part(args: SimpleNamespace, prefix: str) -> SimpleNamespace:
     return SimpleNamespace(**{n.removeprefix(prefix): v for n, v in found.items()})
 
 
-def _copy(k: Builder, isa: Isa, source: Value, out: Value, size: Value) -> None:
+def copy_floats(k: Builder, isa: Isa, source: Value, out: Value, size: Value) -> None:
     """``size`` floats, and not one more."""
     kind = vec(F32, isa.lanes)
     whole = size // isa.lanes * isa.lanes
@@ -204,7 +204,7 @@ def _encode(
     """Make floats at ``source`` a row that the product reads."""
     out = product.rows + row * product.row_bytes
     if tile.sum != I32:
-        _copy(k, isa, source, out, product.depth)
+        copy_floats(k, isa, source, out, product.depth)
         return
     found = prepare.row_range(k, isa, source, product.depth)
     p = prepare.parameters(k, tile, variant.asymmetric, *found)

@@ -15,6 +15,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import jit, maths
+from octolite.kernels.cell import copy_floats
 from octolite.kernels.clamp import bounds
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
@@ -25,8 +26,8 @@ from octolite.kernels.recurrent import Constant
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
 from octolite.kernels.spec import FullyConnected, Svdf
 
-# Elements of memory that make a tile worth its dispatch.
-_TILE = 16384
+# Elements of memory in a tile: enough to be worth its dispatch, and they stay in the first cache.
+_TILE = 4096
 
 ARGS = Record(
     products=PTR,  # float32 [rows, filters]: of the input
@@ -51,15 +52,17 @@ def unit(curved: bool) -> Unit:
         k = Builder(module, "svdf", (PTR, I64))
         args = ARGS.load(k, k.args[0])
         row, first = k.args[1] // args.parts, k.args[1] % args.parts * args.part
-        last = k.smin(first + args.part, args.units)
-        out = args.out + row * args.units * 4
-        with k.loop(first, last) as units:
-            start = (row * args.units + units.index) * args.rank
-            k.store(_remember(k, isa, args, start, units.index), out + units.index * 4)
-        kind = vec(F32, isa.lanes)
-        with k.loop(first, last, isa.lanes) as loop:
-            at, mask = loop.index * 4, k.first(last - loop.index, isa.lanes)
-            x = k.load_first(kind, out + at, mask) + k.load_first(kind, args.bias + at, mask)
+        count = k.smin(args.part, args.units - first)
+        start = row * args.units + first  # among the units of all rows
+        out = args.out + start * 4
+        with k.loop(0, count) as units:
+            found = _product(k, isa, args, start + units.index, first + units.index)
+            k.store(found, out + units.index * 4)
+        _append(k, isa, args, start * args.rank, count * args.rank)
+        kind, bias = vec(F32, isa.lanes), args.bias + first * 4
+        with k.loop(0, count, isa.lanes) as loop:
+            at, mask = loop.index * 4, k.first(count - loop.index, isa.lanes)
+            x = k.load_first(kind, out + at, mask) + k.load_first(kind, bias + at, mask)
             x = maths.tanh(k, x) if curved else maths.clamp(k, x, args.low, args.high)
             k.store_first(x, out + at, mask)
         k.ret()
@@ -67,9 +70,9 @@ def unit(curved: bool) -> Unit:
     return Unit(f"svdf tanh={curved}", ("svdf",), emit)
 
 
-def _remember(k: Builder, isa: Isa, args: SimpleNamespace, start: Value, which: Value) -> Value:
-    """Append the products from ``start`` on to the memory of a unit's filters; gives the sum of
-    this memory times the weights of the unit ``which``."""
+def _product(k: Builder, isa: Isa, args: SimpleNamespace, place: Value, which: Value) -> Value:
+    """What the filters of the unit ``which`` will remember, the oldest gone, times their weights.
+    ``place``: of the unit, among those of all rows."""
     kind = vec(F32, isa.lanes)
     older = args.memory - 1
     whole = older // isa.lanes * isa.lanes
@@ -77,22 +80,27 @@ def _remember(k: Builder, isa: Isa, args: SimpleNamespace, start: Value, which: 
     nothing = [k.const(kind, 0.0), k.const(F32, 0.0)]
     with k.loop(0, args.rank, carry=nothing) as filters:
         sums, newest = filters.carry
-        state = args.state + (start + filters.index) * args.memory * 4
+        mine = place * args.rank + filters.index
+        state = args.state + (mine * args.memory + 1) * 4
         time = args.time + (which * args.rank + filters.index) * args.memory * 4
         with k.loop(0, whole, isa.lanes, carry=[sums]) as loop:
-            at = loop.index * 4
-            x = k.load(kind, state + (at + 4))
-            k.store(x, state + at)
-            loop.carry = [k.fma(x, k.load(kind, time + at), loop.carry[0])]
-        at = whole * 4
-        x = k.load_first(kind, state + (at + 4), mask)
-        k.store_first(x, state + at, mask)
-        sums = k.fma(x, k.load_first(kind, time + at, mask), loop.carry[0])
-        product = k.load(F32, args.products + (start + filters.index) * 4)
-        k.store(product, state + older * 4)
+            x, y = (k.load(kind, at + loop.index * 4) for at in (state, time))
+            loop.carry = [k.fma(x, y, loop.carry[0])]
+        x, y = (k.load_first(kind, at + whole * 4, mask) for at in (state, time))
+        sums = k.fma(x, y, loop.carry[0])
+        product = k.load(F32, args.products + mine * 4)
         filters.carry = [sums, newest + product * k.load(F32, time + older * 4)]
     sums, newest = filters.carry
     return k.fold(sums, lambda a, b: a + b) + newest
+
+
+def _append(k: Builder, isa: Isa, args: SimpleNamespace, first: Value, count: Value) -> None:
+    """Move the memory of ``count`` filters on by one: all of it at once, the newest then set."""
+    state, size = args.state + first * args.memory * 4, args.memory * 4
+    copy_floats(k, isa, state + 4, state, count * args.memory - 1)
+    with k.loop(0, count) as filters:
+        product = k.load(F32, args.products + (first + filters.index) * 4)
+        k.store(product, state + ((filters.index + 1) * size - 4))
 
 
 class SvdfLayer:
