@@ -28,6 +28,7 @@ from octolite.kernels import (
     resize,
     softmax,
     spec,
+    svdf,
     walk,
     winograd,
 )
@@ -53,6 +54,7 @@ UNITS = [
     *(copy.unit(size) for size in (1, 2, 4, 8)),
     lookup.unit(spec.Lookup(4, 8)),
     lookup.unit(spec.Lookup(1, 4, scaled=True)),
+    svdf.unit(True),
     walk.unit(),
 ]
 
@@ -72,8 +74,9 @@ def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
 def units(row: isa.Isa) -> list[jit.Unit]:
     dots = [dot.unit(tile, curved) for tile in _tiles(row).values() for curved in (False, True)]
     states = [tile for kind, tile in _tiles(row).items() if kind != "dense"]
-    dots += [cell.unit(tile, cell.Variant(4, True, True, True, True)) for tile in states]
-    dots += [cell.unit(tile, cell.Variant(1, False, False, False, False)) for tile in states]
+    gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
+    plain = cell.Variant(1, False, False, False, False, False)
+    dots += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
     if row.dense is not None:
         dots.append(winograd.unit(row.dense, False))
     coded = [tile for tile in (row.dot, row.crossed) if tile is not None]

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import octolite
 from octolite.errors import KernelError
 from octolite.ir import graph
 from octolite.ir.types import FLOAT32, Activation, Array
 from octolite.kernels import isa
 from octolite.kernels.select import hybrid_pays
+from octolite.ops.svdf import SVDF
 from octolite.runtime.executor import Executor
+from octolite.tflite import write
 from tests.kernels.cells import Layer
 from tests.kernels.conftest import around
 
@@ -131,6 +134,14 @@ def test_what_does_not_fit_is_refused() -> None:
     layer.values["weights_time"] = layer.weights("weights_time", (9, 6), False)
     with pytest.raises(KernelError, match=r"weights_time has shape \[9, 6\], expected \[10, 6\]"):
         layer.kernel(isa.current())
+
+
+def test_the_node_is_named_whose_constants_do_not_fit() -> None:
+    model, _ = SVDF.cases[1].build(SVDF)
+    node = model.main.nodes[0]
+    node.set_input(3, graph.Value.constant("bias", np.zeros(5, np.float32)))
+    with pytest.raises(KernelError, match=r"SVDF 'out': bias has shape \[5\], expected \[6\]"):
+        octolite.Interpreter(model_content=write(model))
 
 
 def test_what_no_kernel_knows_is_left_to_the_reference() -> None:

@@ -82,21 +82,22 @@ class SVDF(Recurrent):
         named, hybrid = self.named(inputs), self.is_hybrid(inputs)
         x, features, time = named["input"], named["weights_feature"], named["weights_time"]
         matrix = INT8 if hybrid else FLOAT32
-        filters, depth = extent(features, 0), extent(features, 1)
+        filters, depth, memory = extent(features, 0), extent(features, 1), extent(time, 1)
         if (
             x.dtype is not FLOAT32
             or not all(is_known(w, matrix) for w in (features, time))
             or not (named["bias"] is None or is_known(named["bias"], FLOAT32))
             or not varies(named["state"])
             or self.activation not in spec.ACTIVATIONS
+            or not (filters and depth and memory)
             or self.rank < 1
-            or (filters or 0) % self.rank
+            or filters % self.rank
         ):
             return None
         return spec.Svdf(
-            depth or 0,
-            filters or 0,
-            extent(time, 1) or 0,
+            depth,
+            filters,
+            memory,
             self.rank,
             named["bias"] is not None,
             self.activation,

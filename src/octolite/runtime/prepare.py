@@ -117,7 +117,7 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     from octolite.kernels import select
 
     if isinstance(request, spec.Stateful):
-        layer = select.build_stateful(request, _constants(op, operands))
+        layer = naming(node, select.build_stateful, request, _constants(op, operands))
         _forget(prepared, own)
         return Unit(node, op, layer, choice, request.reads)
     if not isinstance(request, spec.Request):
