@@ -19,7 +19,7 @@ from octolite.ir.types import FLOAT32, Array
 from octolite.ops.base import Operator, operator_class
 from octolite.ops.lstm import SequenceLSTM
 from octolite.passes import counts, loops
-from octolite.passes.cells import Cell, inputs_of, is_whole, lstm, matrix_of, rnn, width_of
+from octolite.passes.cells import Cell, inputs_of, is_whole, lstm, matrix_of, rnn, width, width_of
 from octolite.passes.engine import Event, Explanation, merge_shapes, take_over
 from octolite.passes.loops import Loop, constant, is_zero
 from octolite.passes.steps import Builder, DeclinedError, Mask, Steps
@@ -234,10 +234,13 @@ class _Fusion:
                 f"only some of the states of {state.new.name!r} stop with the sequence"
             )
         for s in used:
-            if not is_zero(self.loop.node.inputs[s.index]):
-                initial = self.loop.node.inputs[s.index]
+            initial = self.loop.node.inputs[s.index]
+            if not is_zero(initial):
                 name = "" if initial is None else repr(initial.name)
                 raise DeclinedError(f"its initial state {name} is not zero")
+            wide = width_of(cell, cell.old) if s.old is cell.old else cell.units
+            if initial is None or width(initial) not in (None, wide):
+                raise DeclinedError(f"its initial state {s.old.name!r} is not {wide} wide")
             del left[s.index]
         self._emit(cell, used[0].mask)
         return True
