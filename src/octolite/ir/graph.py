@@ -298,18 +298,6 @@ class Graph:
     def constants(self) -> Iterator[Value]:
         return (v for v in self.values() if v.is_constant)
 
-    def family(self) -> list[Graph]:
-        """This graph and all that its operators run, each once, those that call first."""
-        found: dict[int, Graph] = {}
-        stack = [self]
-        while stack:
-            graph = stack.pop()
-            if id(graph) not in found:
-                found[id(graph)] = graph
-                called = [v for n in graph.nodes for v in n.op.attributes().values()]
-                stack += [v for v in reversed(called) if isinstance(v, Graph)]
-        return list(found.values())
-
     def unique_name(self, base: str) -> str:
         """``base``, or ``base_1`` … if a value or node of the graph is called that already."""
         taken = {v.name for v in self.values()} | {n.name for n in self.nodes}

@@ -27,7 +27,7 @@ from octolite.frontends.graphdef.engine import HANDLERS, Importer, Progress, tf
 from octolite.frontends.graphdef.nodes import Ref
 from octolite.frontends.graphdef.reader import read
 from octolite.frontends.graphdef.source import Source
-from octolite.ir.graph import Model, Signature, Value
+from octolite.ir.graph import Model, Signature, Value, callees_first
 
 __all__ = ["HANDLERS", "convert", "load", "tf"]
 
@@ -80,8 +80,9 @@ def convert(
     importer.run(order, map(source.resolve, arrays.outputs.values()), on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()
-    graphs = importer.graph.family()
-    return Model(graphs, [Signature("serving_default", inputs, outputs, importer.graph)])
+    main = importer.graph
+    graphs = callees_first([main])[::-1]  # the main graph first
+    return Model(graphs, [Signature("serving_default", inputs, outputs, main)])
 
 
 def _probe(graph: Any, ref: Ref) -> Value | None:
