@@ -293,3 +293,22 @@ def test_two_interpreters_in_two_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_memory_has_a_limit() -> None:
+    interpreter = octolite.Interpreter(model_content=write(network()), memory_limit=50_000)
+    interpreter.allocate_tensors()
+    interpreter.resize_tensor_input(0, (2000, 6, 6, 3))
+    with pytest.raises(octolite.RuntimeModelError, match="memory_limit"):
+        interpreter.allocate_tensors()
+
+
+def test_tensors_declared_wrongly_name_the_node() -> None:
+    """RESHAPE's target is declared as floats, which NumPy alone would stumble over."""
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (2, 3))
+    shape = Value.constant("shape", np.array([np.nan, 2], np.float32))
+    reshape = operator_class("RESHAPE")()
+    graph.outputs = [graph.add(reshape, [x, shape], outputs=[Value("y", FLOAT32, (3, 2))]).output]
+    with pytest.raises(octolite.InvalidGraphError, match="RESHAPE 'y'"):
+        octolite.Interpreter(model_content=write(Model([graph]))).allocate_tensors()

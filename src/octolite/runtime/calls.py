@@ -26,13 +26,19 @@ class Callees:
     """
 
     def __init__(
-        self, graphs: Iterable[Graph], hybrid: Hybrid, executor: Executor, threads: int
+        self,
+        graphs: Iterable[Graph],
+        hybrid: Hybrid,
+        executor: Executor,
+        threads: int,
+        memory_limit: int,
     ) -> None:
         called = callees_first(graphs)
         self._prepared = {id(graph): prepare(graph, hybrid) for graph in called}
         self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
         self._executor = executor
         self._threads = threads
+        self._memory_limit = memory_limit
 
     def __call__(self, graph: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of ``graph`` for ``arrays``; they hold until it is called again."""
@@ -53,7 +59,7 @@ class Callees:
         context = contexts.get(shapes)
         if context is None:
             inputs = {id(v): s for v, s in zip(graph.inputs, shapes, strict=True)}
-            plan = make_plan(self._prepared[id(graph)], inputs, self._threads)
+            plan = make_plan(self._prepared[id(graph)], inputs, self._threads, self._memory_limit)
             context = Context(plan, self._executor, self._threads, self)
             contexts[shapes] = context
             if len(contexts) > MOST_PLANS:

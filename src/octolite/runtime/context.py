@@ -188,7 +188,7 @@ class Context:
         """A step that Python takes: the reference, or a kernel whose shapes are known only now."""
         unit = step.unit
         operands = [self._operand(v) for v in unit.node.inputs]
-        launch = launch_of(unit, operands, self.threads)
+        launch = naming(unit.node, launch_of, unit, operands, self.threads)
         if launch is not None:
             self._run_late(unit, operands, launch)
             return
@@ -209,10 +209,10 @@ class Context:
         if id(value) not in self.plan.offsets or home is None:
             borrowed = borrowed or np.may_share_memory(array, self.arena)
             self.arrays[id(value)] = array.copy() if borrowed else array
-        elif home.shape != array.shape:
+        elif home.shape != array.shape or home.dtype != array.dtype:
             raise RuntimeModelError(
-                f"{value.producer} made {value.name!r} of shape {array.shape}, planned as "
-                f"{home.shape}"
+                f"{value.producer} made {value.name!r} as {array.dtype} of shape {array.shape}, "
+                f"planned as {home.dtype} of shape {home.shape}"
             )
         else:
             np.copyto(home, array)

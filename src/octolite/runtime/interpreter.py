@@ -14,7 +14,7 @@ from octolite.ir.types import Array
 from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
 from octolite.runtime.executor import Executor
-from octolite.runtime.plan import make_plan
+from octolite.runtime.plan import MEMORY_LIMIT, make_plan
 from octolite.runtime.prepare import HYBRID_MODES, Hybrid, prepare
 from octolite.tflite.read import read
 
@@ -30,6 +30,8 @@ class Interpreter:
         num_threads: how many threads to compute with; all processors when ``None``.
         hybrid: ``"auto"`` lets each layer with int8 weights run in int8 or, with its weights
             dequantized once, in float, whichever costs less; ``"always"`` and ``"never"`` force.
+        memory_limit: bytes that the tensors of a graph may take; a model (or an input shape) that
+            would need more is refused.
 
     Raises:
         UsageError: arguments that cannot be meant.
@@ -44,6 +46,7 @@ class Interpreter:
         model_content: bytes | None = None,
         num_threads: int | None = None,
         hybrid: Hybrid = "auto",
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         if (model_path is None) == (model_content is None):
             raise UsageError("give either model_path or model_content")
@@ -61,7 +64,8 @@ class Interpreter:
         self._prepared = prepare(graph, hybrid)
         self._executor = Executor(self._threads)
         called = [callee for node in graph.nodes for callee in called_by(node)]
-        self._callees = Callees(called, hybrid, self._executor, self._threads)
+        self._memory_limit = memory_limit
+        self._callees = Callees(called, hybrid, self._executor, self._threads, memory_limit)
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }
@@ -75,7 +79,7 @@ class Interpreter:
         Raises :class:`octolite.ShapeError` when the shapes do not fit the model.
         """
         if self._context is None:
-            plan = make_plan(self._prepared, self._shapes, self._threads)
+            plan = make_plan(self._prepared, self._shapes, self._threads, self._memory_limit)
             self._context = Context(plan, self._executor, self._threads, self._callees)
 
     def resize_tensor_input(

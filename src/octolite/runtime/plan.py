@@ -21,8 +21,8 @@ from octolite.runtime.prepare import Prepared, Unit, naming
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
 
-MEMORY_LIMIT = 16 * 2**30
-"""Bytes that the arena may take; a model that needs more is refused."""
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes that an arena may take when nothing else is said."""
 
 
 @dataclass(slots=True)
@@ -74,12 +74,17 @@ class Plan:
     arena_bytes: int = 0
 
 
-def make_plan(prepared: Prepared, shapes: Mapping[int, tuple[int, ...]], threads: int) -> Plan:
+def make_plan(
+    prepared: Prepared,
+    shapes: Mapping[int, tuple[int, ...]],
+    threads: int,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Plan:
     """Plan ``prepared`` for inputs of ``shapes`` (value id → extents).
 
     Raises:
         ShapeError: these shapes do not fit an operator; the node is named.
-        RuntimeModelError: the model would need more than :data:`MEMORY_LIMIT`.
+        RuntimeModelError: the tensors would take more than ``memory_limit`` bytes.
     """
     graph = prepared.graph
     plan = Plan(graph, {})
@@ -90,9 +95,20 @@ def make_plan(prepared: Prepared, shapes: Mapping[int, tuple[int, ...]], threads
     for unit in prepared.units:
         _size_states(plan, unit)
         if not _fold(plan, unit):
+            tensors = [plan.slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v]
+            _check_memory(unit.node, sum(s.nbytes or 0 for s in tensors), memory_limit)
             plan.steps.append(_place(plan, unit, threads))
     _lay_out(plan)
+    _check_memory(f"graph {graph.name!r}", plan.arena_bytes, memory_limit)
     return plan
+
+
+def _check_memory(what: object, needed: int, limit: int) -> None:
+    if needed > limit:
+        raise RuntimeModelError(
+            f"{what} would need {needed:,} bytes for its tensors, over the limit of {limit:,}; "
+            "use smaller inputs, or give the Interpreter a larger memory_limit"
+        )
 
 
 def _operands(plan: Plan, unit: Unit) -> list[Slot | None]:
@@ -129,7 +145,8 @@ def _place(plan: Plan, unit: Unit, threads: int) -> Step:
     results = [plan.slots[id(v)] for v in unit.node.outputs]
     if any(r.extents is None for r in results):
         return Step(unit)
-    return Step(unit, launch_of(unit, _operands(plan, unit), threads))
+    launch = naming(unit.node, launch_of, unit, _operands(plan, unit), threads)
+    return Step(unit, launch)
 
 
 def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Launch | None:
@@ -139,7 +156,7 @@ def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Laun
         return None
     if any(v is not None and v.extents is None for v in operands):
         return None
-    geometry = naming(unit.node, unit.op.geometry, operands)
+    geometry = unit.op.geometry(operands)
     if geometry is None:
         return None
     given = {"input_shape": operands[0].extents, "threads": threads} | geometry
@@ -175,11 +192,6 @@ def _lay_out(plan: Plan) -> None:
     scratch = max((s.launch.scratch_bytes for s in plan.steps if s.launch is not None), default=0)
     plan.scratch_offset = align(total)
     plan.arena_bytes = plan.scratch_offset + align(scratch)
-    if plan.arena_bytes > MEMORY_LIMIT:
-        raise RuntimeModelError(
-            f"graph {plan.graph.name!r} would need {plan.arena_bytes:,} bytes for its tensors, "
-            f"over the limit of {MEMORY_LIMIT:,}; run it with smaller inputs"
-        )
 
 
 def _is_view(plan: Plan, source: Value | None, result: Value, keep: set[int]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from octolite.errors import OctoliteError
+from octolite.errors import InvalidGraphError, OctoliteError
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import Array, Operand
@@ -67,18 +67,38 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
         assert isinstance(op, Operator)
         results = naming(node, op.fold, _operands(prepared, node), node.outputs)
         if results is None:
-            prepared.units.append(_unit(prepared, node, op, hybrid))
+            prepared.units.append(naming(node, _unit, prepared, node, op, hybrid))
         else:
             known.update(zip(map(id, node.outputs), results, strict=True))
     return prepared
 
 
+# What Python and NumPy raise where a file's tensors are not what an operator was written for.
+_MISFITS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+
+
 def naming(node: Node, function: Callable[..., T], *arguments: Any) -> T:
-    """Call ``function``; whatever it raises on purpose then names the node."""
+    """Call ``function``; what it raises names the node, and is an Octolite error in any case.
+
+    Operators check what people get wrong. That a damaged file declares tensors which make no
+    sense at all shows in NumPy's own words; here they become an :class:`InvalidGraphError`.
+    """
     try:
         return function(*arguments)
     except OctoliteError as error:
         raise type(error)(f"{node}: {error}") from error
+    except _MISFITS as error:
+        raise InvalidGraphError(
+            f"{node} does not fit the tensors that the model declares for it: {error!r}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +137,7 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     from octolite.kernels import select
 
     if isinstance(request, spec.Stateful):
-        layer = naming(node, select.build_stateful, request, _constants(op, operands))
+        layer = select.build_stateful(request, _constants(op, operands))
         _forget(prepared, own)
         return Unit(node, op, layer, choice, request.reads)
     if not isinstance(request, spec.Request):
