@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -31,9 +32,9 @@ class ControlFlow(Operator, abstract=True):
 
     stateful: ClassVar[bool] = True
 
+    @abstractmethod
     def flow(self, call: Call, arrays: Sequence[Array]) -> Sequence[Array]:
         """The results, with ``call`` to run a graph."""
-        raise NotImplementedError
 
     def reference(self, *arrays: Array) -> tuple[Array, ...]:
         return tuple(self.flow(evaluate, arrays))
