@@ -11,6 +11,7 @@ from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, Launch
 from octolite.kernels.record import Record
+from octolite.kernels.rows import by_rows
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
 from octolite.kernels.spec import L2Normalization
 
@@ -20,16 +21,10 @@ ARGS = Record(x=PTR, out=PTR, rows=I64, size=I64, chunk=I64, floor=F32, low=F32,
 def unit(curved: bool) -> Unit:
     """``normalize(args, tile)``: a chunk of rows."""
 
-    def emit(module: Any, isa: Isa) -> None:
-        k = Builder(module, "normalize", (PTR, I64))
-        args = ARGS.load(k, k.args[0])
-        first = k.args[1] * args.chunk
-        with k.loop(first, k.smin(first + args.chunk, args.rows)) as rows:
-            start = rows.index * args.size * 4
-            _row(k, isa, args, args.x + start, args.out + start, curved)
-        k.ret()
+    def row(k: Builder, isa: Isa, args: Any, x: Value, out: Value) -> None:
+        _row(k, isa, args, x, out, curved)
 
-    return Unit(f"normalize tanh={curved}", ("normalize",), emit)
+    return by_rows("normalize", f"normalize tanh={curved}", ARGS, row)
 
 
 def _row(k: Builder, isa: Isa, args: Any, x: Value, out: Value, curved: bool) -> None:
