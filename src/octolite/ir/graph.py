@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from octolite.errors import InvalidGraphError
-from octolite.ir.types import Array, DType, Operand, Quant, Shape, TensorType, dtype_from_numpy
+from octolite.ir.types import Array, DType, Quant, Shape, TensorType, dtype_from_numpy
 
 
 class Op(Protocol):
@@ -298,15 +298,6 @@ class Graph:
     def constants(self) -> Iterator[Value]:
         return (v for v in self.values() if v.is_constant)
 
-    def unique_name(self, base: str) -> str:
-        """``base``, or ``base_1`` … if a value or node of the graph is called that already."""
-        taken = {v.name for v in self.values()} | {n.name for n in self.nodes}
-        name, number = base, 0
-        while name in taken:
-            number += 1
-            name = f"{base}_{number}"
-        return name
-
     def operators(self) -> Counter[str]:
         """How often each operator is used."""
         return Counter(n.op.name for n in self.nodes)
@@ -365,8 +356,3 @@ def callees_first(graphs: Iterable[Graph]) -> list[Graph]:
                     raise InvalidGraphError(f"graph {callee.name!r} calls itself without end")
                 stack.append((callee, False))
     return order
-
-
-def operands(values: Iterable[Value | None]) -> list[Operand | None]:
-    """The values as operands, for an operator's questions."""
-    return list(values)

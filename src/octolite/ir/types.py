@@ -77,7 +77,6 @@ BFLOAT16 = _row("bfloat16", 18, ml_dtypes.bfloat16, 16, "f")
 ALL_DTYPES: tuple[DType, ...] = tuple(v for v in list(globals().values()) if isinstance(v, DType))
 
 _BY_CODE = {d.code: d for d in ALL_DTYPES}
-_BY_NAME = {d.name: d for d in ALL_DTYPES}
 # int4 and resource are held in another format's array type, so a plain array never means them.
 _BY_NUMPY = {d.numpy: d for d in ALL_DTYPES if d not in (INT4, RESOURCE, VARIANT)}
 
@@ -99,14 +98,6 @@ def dtype_from_numpy(dtype: Any) -> DType:
         return _BY_NUMPY[found]
     except KeyError:
         raise FormatError(f"numpy type {found} has no counterpart in TFLite") from None
-
-
-def dtype_from_name(name: str) -> DType:
-    """The row called ``name``. Raises :class:`FormatError`."""
-    try:
-        return _BY_NAME[name]
-    except KeyError:
-        raise FormatError(f"{name!r} is no dtype; there is {', '.join(_BY_NAME)}") from None
 
 
 class Activation(IntEnum):

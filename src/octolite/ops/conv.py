@@ -70,10 +70,6 @@ class Convolution(Operator, abstract=True):
         windows = self.windows(w.data.shape[1:3])
         return {"padding": windows.before(x.shape), "output_hw": windows.extents(x.shape)}
 
-    def _kernel_sides(self, w: Operand) -> tuple[int, int] | None:
-        """Height and width of constant weights that a compiled kernel could use."""
-        return None if w.data is None else (w.data.shape[1], w.data.shape[2])
-
 
 class Conv2D(Convolution):
     """``out = act(x * weights + bias)``; weights [out, kernel_h, kernel_w, c / groups].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -369,7 +369,3 @@ _ARRANGE = {
     "UNPACK": 0,
 }  # fmt: skip
 """Operators that arrange elements, and which input has these."""
-
-
-def all_of(values: Iterable[Value | None]) -> list[Value]:
-    return [v for v in values if v is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from octolite.errors import RuntimeModelError, UsageError, did_you_mean
+from octolite.errors import UsageError, did_you_mean
 from octolite.ir.graph import Signature, Value, called_by
 from octolite.ir.types import Array
 from octolite.runtime.calls import Callees
@@ -323,6 +323,3 @@ def _as(value: Value, given: Any) -> Array:
 
 def _signature(value: Value) -> tuple[int, ...]:
     return tuple(-1 if d is None else d for d in value.shape or ())
-
-
-__all__ = ["Interpreter", "RuntimeModelError", "SignatureRunner"]
