@@ -7,15 +7,25 @@ loads of weights and of overlapping columns; at the border, windows are cut to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
+from octolite.ir.types import Array
+from octolite.kernels import jit, pack, prepare
 from octolite.kernels.dot import activate, rescale
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
+from octolite.kernels.launch import INPUT, OUTPUT, Launch, Place
+from octolite.kernels.layer import COPY_TILE, Layer
 from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.spec import DepthwiseConv2D
+from octolite.kernels.window import Image, Pair, Window, window_of
 
 ARGS = Record(
     a=PTR,  # image: float32, or codes with their padding [batch, height, width, channels]
@@ -220,3 +230,128 @@ class _Block:
         else:
             result = acc + k.load(self.real, args.bias + c * 4)
         return activate(k, args, result, self.curved)
+
+
+# Layer -----------------------------------------------------------------------------------
+
+
+class DepthwiseLayer(Layer):
+    """A depthwise convolution. ``weights``: [kh, kw, channels · multiplier]."""
+
+    request: DepthwiseConv2D
+
+    def __init__(
+        self,
+        request: DepthwiseConv2D,
+        isa: Isa,
+        weights: Array,
+        bias: Array | None,
+        weight_scale: Array | None,
+    ) -> None:
+        tile = isa.dot if request.hybrid else isa.real
+        super().__init__(request, isa, tile, "depthwise")
+        channels = request.in_channels * request.multiplier
+        lanes = isa.lanes
+        self.channels = channels
+        flat = weights.reshape(-1, channels)
+        f32, i32, i16 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int16)
+        self.weights = pack.channel_lines(flat, lanes, i16 if request.hybrid else f32)
+        self.scale = pack.channel_lines(pack.channel_vector(weight_scale, channels, 1), lanes, f32)
+        self.bias = pack.channel_lines(pack.channel_vector(bias, channels, 0), lanes, f32)
+        total = flat.sum(axis=0, dtype=np.int32) if request.hybrid else np.zeros(channels, i32)
+        self.total = pack.channel_lines(total, lanes, i32)
+        self._fn = jit.load(
+            unit(
+                request.hybrid,
+                self.curved,
+                request.kernel[1],
+                request.stride[1],
+                request.dilation[1],
+            ),
+            isa,
+        )["depthwise"]
+
+    def launch(
+        self,
+        input_shape: tuple[int, ...],
+        padding: Pair = (0, 0),
+        output_hw: Pair | None = None,
+        threads: int = 1,
+    ) -> Launch:
+        """Lay the convolution out; see :meth:`octolite.kernels.layers.ConvLayer.launch`."""
+        given = window_of(self.request, input_shape, padding, output_hw)
+        batch, height, width, _ = given.shape
+        rows, columns = given.output
+        pixels = batch * rows * columns
+        launch = Launch((batch, rows, columns, self.channels), pixels * self.weights.size)
+        if 0 in launch.output_shape:
+            return launch
+        source = self._repeated(launch, math.prod(given.shape))
+        shape = (batch, height, width, self.channels)
+        window = Window(
+            shape, given.kernel, given.stride, given.dilation, given.padding, given.output
+        )
+        pixel = self.channels * self.tile.code.itemsize
+        image = Image(source, height * width * pixel, width * pixel)
+        if self.request.hybrid:
+            image = self._code_image(launch, source, window, threads)
+            (height, width), window = window.padded, replace(window, padding=(0, 0))
+        top, left = window.padding
+        reach, stride = (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1]
+        inner_first = min(columns, -(-left // stride))
+        inner_last = min(columns, max(inner_first, (width - reach + left) // stride + 1))
+        launch.add(
+            self.label,
+            self._fn,
+            ARGS,
+            batch * rows,
+            a=image.place,
+            image_bytes=image.image_bytes,
+            row_bytes=image.row_bytes,
+            pixel_bytes=pixel,
+            height=height,
+            width=width,
+            top=top,
+            left=left,
+            kernel_h=window.kernel[0],
+            kernel_w=window.kernel[1],
+            stride_h=window.stride[0],
+            stride_w=stride,
+            dilation_h=window.dilation[0],
+            dilation_w=window.dilation[1],
+            inner_first=inner_first,
+            inner_last=inner_last,
+            weights=self.weights,
+            weight_bytes=self.weights.nbytes // len(self.weights),
+            scale=self.scale,
+            total=self.total,
+            row_scale=image.scale,
+            row_zero=image.zero,
+            bias=self.bias,
+            out=OUTPUT,
+            channels=self.channels,
+            rows=rows,
+            columns=columns,
+            low=self.low,
+            high=self.high,
+        )
+        return launch
+
+    def _repeated(self, launch: Launch, size: int) -> Place:
+        """The input with each channel ``multiplier`` times."""
+        times = self.request.multiplier
+        if times == 1:
+            return INPUT
+        out = launch.reserve(size * times * 4)
+        launch.add(
+            "repeat channels",
+            jit.load(prepare.float_unit(), self.isa)["repeat"],
+            prepare.REPEAT,
+            -(-size // COPY_TILE),
+            source=INPUT,
+            out=out,
+            size=size,
+            times=times,
+            chunk=COPY_TILE,
+        )
+        return out

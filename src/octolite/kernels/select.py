@@ -12,7 +12,8 @@ from octolite.ir.types import Array
 from octolite.kernels import isa as isas
 from octolite.kernels import winograd
 from octolite.kernels.copy import CopyLayer
-from octolite.kernels.layers import ConvLayer, DepthwiseLayer, FullyConnectedLayer, segments
+from octolite.kernels.depthwise import DepthwiseLayer
+from octolite.kernels.layers import ConvLayer, FullyConnectedLayer
 from octolite.kernels.lookup import LookupLayer
 from octolite.kernels.maps import BinaryLayer, UnaryLayer
 from octolite.kernels.normalize import NormalizeLayer
@@ -43,6 +44,7 @@ from octolite.kernels.spec import (
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
+from octolite.kernels.window import segments
 from octolite.kernels.winograd import WinogradLayer
 
 Kernel = FullyConnectedLayer | ConvLayer | WinogradLayer | DepthwiseLayer

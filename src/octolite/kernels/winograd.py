@@ -23,10 +23,11 @@ from octolite.kernels.dot import activate, rescale, run_steps, zero_sum
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, Launch
-from octolite.kernels.layers import Layer, Pair, Window, window_of
+from octolite.kernels.layer import Layer
 from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I16, I32, I64, PTR, Builder, Value, vec
 from octolite.kernels.spec import Conv2D
+from octolite.kernels.window import Pair, Window, window_of
 
 ARGS = Record(
     a=PTR,  # int16 codes of the padded images
