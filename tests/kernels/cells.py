@@ -12,8 +12,8 @@ from octolite.ir import numerics
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, INT8, Array
 from octolite.kernels import isa
-from octolite.kernels.recurrent import Constant
-from octolite.kernels.select import StatefulKernel, build_stateful
+from octolite.kernels.select import Kernel, build
+from octolite.kernels.spec import Constant
 from octolite.ops.base import operator_class
 from octolite.ops.cells import Recurrent
 from octolite.runtime.executor import Executor
@@ -91,7 +91,7 @@ class Layer:
         results = self.op.run(arrays, self.operands, [])
         return list(results), {n: a for n, a in held.items() if n.endswith("state")}
 
-    def kernel(self, row: isa.Isa) -> StatefulKernel:
+    def kernel(self, row: isa.Isa) -> Kernel:
         request = self.op.kernel(self.operands)
         assert request is not None
         assert request.hybrid == self.hybrid
@@ -100,7 +100,7 @@ class Layer:
             for name, v in self.values.items()
             if v.data is not None
         }
-        return build_stateful(request, constants, row)
+        return build(request, constants, row)
 
     def compiled(
         self, row: isa.Isa, feeds: Mapping[str, Array], executor: Executor, at_end: bool = True

@@ -8,7 +8,7 @@ import pytest
 
 from octolite.ir.types import Array
 from octolite.kernels import isa, spec
-from octolite.kernels.select import build, weight_shape
+from octolite.kernels.select import build
 from octolite.runtime.executor import Executor
 from tests.kernels.guarded import Guarded
 
@@ -33,6 +33,14 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
+def constants(
+    weights: Array, bias: Array | None = None, scale: Array | None = None
+) -> dict[str, spec.Constant]:
+    """Those of a layer with weights."""
+    found = {"weights": spec.Constant(weights, scale)}
+    return found if bias is None else found | {"bias": spec.Constant(bias)}
+
+
 @dataclass
 class Problem:
     """A layer with constants that exercise it."""
@@ -44,7 +52,7 @@ class Problem:
 
     @classmethod
     def of(cls, request: spec.Request, random: np.random.Generator) -> Problem:
-        shape = weight_shape(request)
+        shape = request.weight_shape
         channels = shape[3] if isinstance(request, spec.DepthwiseConv2D) else shape[0]
         bias = random.standard_normal(channels, np.float32)
         if request.hybrid:
@@ -64,7 +72,7 @@ class Problem:
         at_end: bool = True,
     ) -> Array:
         """Build, launch and run between forbidden pages."""
-        kernel = build(self.request, self.weights, self.bias, self.scale, isa=row)
+        kernel = build(self.request, constants(self.weights, self.bias, self.scale), row)
         launch = kernel.launch(x.shape, padding, output, executor.num_threads)
         buffers = [
             Guarded(x.shape, np.float32, at_end),

@@ -77,7 +77,9 @@ def _network(threads: int, x: Array) -> Array:
         request = spec.FullyConnected(96, 96, hybrid=hybrid)
         weights = random.integers(-127, 128, (96, 96)).astype(np.int8 if hybrid else np.float32)
         scale = np.full(1, 0.01, np.float32) if hybrid else None
-        launch = build(request, weights, None, scale).launch(x.shape, threads=threads)
+        launch = build(request, {"weights": spec.Constant(weights, scale)}).launch(
+            x.shape, threads=threads
+        )
         scratch = np.zeros(launch.scratch_bytes + 64, np.uint8)
         at = scratch.ctypes.data + -scratch.ctypes.data % 64
         buffers.append(np.zeros(launch.output_shape, np.float32))

@@ -12,7 +12,7 @@ from octolite.errors import KernelError, RuntimeModelError
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import INT32, Array
 from octolite.kernels import isa, spec
-from octolite.kernels.select import build_plain
+from octolite.kernels.select import build
 from octolite.ops.base import operator_class
 from octolite.quantize import quantize
 from octolite.runtime.executor import Executor
@@ -31,7 +31,7 @@ def look_up(
     **options: Any,
 ) -> Array:
     """Launch and run between forbidden pages."""
-    layer = build_plain(request, row)
+    layer = build(request, isa=row)
     launch = layer.launch(input_shape=ids.shape, table=table.shape, **options)
     kind = np.float32 if request.scaled else table.dtype
     buffers = [
@@ -100,7 +100,7 @@ def test_no_numbers_and_no_rows(row: isa.Isa, alone: Executor) -> None:
 
 
 def test_scales_must_fit_the_table() -> None:
-    layer = build_plain(spec.Lookup(1, 4, scaled=True))
+    layer = build(spec.Lookup(1, 4, scaled=True))
     with pytest.raises(KernelError, match="4 scales for a table of 5 rows"):
         layer.launch(input_shape=(2,), table=(5, 3), scale=np.ones(4, np.float32))
 

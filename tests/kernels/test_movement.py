@@ -10,7 +10,7 @@ import pytest
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import copy, isa, spec
-from octolite.kernels.select import build_plain
+from octolite.kernels.select import build
 from octolite.kernels.views import Move, View
 from octolite.runtime.executor import Executor
 from tests.kernels.guarded import Guarded
@@ -28,7 +28,7 @@ def run(
 ) -> list[Array]:
     """The outputs of ``shapes``, which hold ``fill`` before."""
     dtype = inputs[0].dtype
-    layer = build_plain(spec.Copy(dtype.itemsize), isa=row)
+    layer = build(spec.Copy(dtype.itemsize), isa=row)
     assert isinstance(layer, copy.CopyLayer)
     results = []
     for at_end in (True, False):
@@ -187,8 +187,8 @@ def test_normal_form() -> None:
 
 def test_what_cannot_be_copied_is_refused() -> None:
     with pytest.raises(KernelError, match="elements of 16 bytes"):
-        build_plain(spec.Copy(16))
-    layer = build_plain(spec.Copy(4))
+        build(spec.Copy(16))
+    layer = build(spec.Copy(4))
     assert isinstance(layer, copy.CopyLayer)
     with pytest.raises(KernelError, match="differ in shape"):
         layer.launch((2,), (3,), [Move(View.of((2,)), View.of((3,)))])

@@ -15,9 +15,9 @@ from octolite.errors import KernelError
 from octolite.ir import graph
 from octolite.ir.types import FLOAT32, Activation, Array
 from octolite.kernels import isa, jit, maths, recurrent
-from octolite.kernels.recurrent import Constant
-from octolite.kernels.select import build_stateful, hybrid_pays
+from octolite.kernels.select import build, hybrid_pays
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
+from octolite.kernels.spec import Constant
 from octolite.runtime.executor import Executor
 from tests.kernels.cells import Network, Parts, Sizes
 from tests.kernels.conftest import around
@@ -344,14 +344,14 @@ def test_constants_that_do_not_fit_are_refused() -> None:
     network = Network(RNN, Sizes(2, 1, 8, 9), Parts(hybrid=True))
     request = network.op.kernel(network.operands)
     constants = {n: Constant(v.data) for n, v in network.values.items() if v.data is not None}
-    with pytest.raises(KernelError, match="int8 expected"):
-        build_stateful(request, constants)
+    with pytest.raises(KernelError, match="int8 with 0 scales"):
+        build(request, constants)
     with pytest.raises(KernelError, match="rows of 8 expected"):
         network.kernel(isa.current()).launch((1, 2, 7))
 
     constants["recurrent_weights"] = Constant(np.ones((9, 8), np.int8), np.ones(1, np.float32))
     with pytest.raises(KernelError, match=r"recurrent_weights has shape \[9, 8\]"):
-        build_stateful(request, constants)
+        build(request, constants)
 
 
 def test_a_state_that_is_constant_is_left_to_the_reference() -> None:

@@ -11,7 +11,7 @@ from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa, reduce, spec
 from octolite.kernels.launch import Launch
-from octolite.kernels.select import build_plain
+from octolite.kernels.select import build
 from octolite.runtime.executor import Executor
 from tests.kernels.guarded import Guarded
 
@@ -29,7 +29,7 @@ def run(launch: Launch, x: Array, executor: Executor) -> Array:
 
 
 def layer(kind: str, keep_dims: bool = False, row: isa.Isa | None = None) -> reduce.ReduceLayer:
-    built = build_plain(spec.Reduce(kind, keep_dims), isa=row)
+    built = build(spec.Reduce(kind, keep_dims), isa=row)
     assert isinstance(built, reduce.ReduceLayer)
     return built
 
@@ -126,4 +126,4 @@ def test_threads_change_nothing(threads: int, alone: Executor, random: np.random
 
 def test_what_there_is_not_is_refused() -> None:
     with pytest.raises(KernelError, match=r"no reduction 'average'"):
-        build_plain(spec.Reduce("average"))
+        build(spec.Reduce("average"))

@@ -9,7 +9,7 @@ from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa, resize, spec
 from octolite.kernels.launch import Launch
-from octolite.kernels.select import build_plain
+from octolite.kernels.select import build
 from octolite.runtime.executor import Executor
 from tests.kernels.guarded import Guarded
 
@@ -24,7 +24,7 @@ def run(launch: Launch, x: Array, executor: Executor) -> Array:
 
 
 def layer(kind: str, row: isa.Isa | None = None) -> resize.ResizeLayer:
-    built = build_plain(spec.Resize(kind), isa=row)
+    built = build(spec.Resize(kind), isa=row)
     assert isinstance(built, resize.ResizeLayer)
     return built
 
@@ -97,4 +97,4 @@ def test_threads_change_nothing(
 
 def test_what_there_is_not_is_refused() -> None:
     with pytest.raises(KernelError, match=r"no resizing 'bicubic'"):
-        build_plain(spec.Resize("bicubic"))
+        build(spec.Resize("bicubic"))

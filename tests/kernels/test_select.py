@@ -11,7 +11,8 @@ import pytest
 from octolite.errors import KernelError
 from octolite.ir.types import Activation
 from octolite.kernels import isa, spec
-from octolite.kernels.select import build, hybrid_pays, weight_shape
+from octolite.kernels.select import build, hybrid_pays
+from tests.kernels.conftest import constants
 
 FC = spec.FullyConnected(8, 4, hybrid=True)
 CODES = np.ones((4, 8), np.int8)
@@ -26,11 +27,17 @@ def test_requests_need_no_compiler() -> None:
 @pytest.mark.parametrize(
     ("request_", "weights", "bias", "scale", "message"),
     [
-        (FC, CODES.T, None, SCALE, r"shape \[4, 8\], not int8 of shape \[8, 4\]"),
-        (FC, CODES.astype(np.float32), None, SCALE, "not float32"),
-        (FC, CODES, None, None, "needs the scales"),
-        (FC, CODES, np.ones(3, np.float32), SCALE, "3 values of bias for 4 channels"),
-        (FC, CODES, None, SCALE[:2], "2 values of scale for 4 channels"),
+        (FC, CODES.T, None, SCALE, r"weights has shape \[8, 4\], .* takes \[4, 8\]"),
+        (FC, CODES.astype(np.float32), None, SCALE, "weights is float32 .* takes int8 codes"),
+        (FC, CODES, None, None, "with 0 scales, FullyConnected takes int8 codes with a scale or 4"),
+        (FC, CODES, np.ones(3, np.float32), SCALE, r"bias has shape \[3\], .* takes \[4\]"),
+        (
+            FC,
+            CODES,
+            None,
+            SCALE[:2],
+            "with 2 scales, FullyConnected takes int8 codes with a scale or 4",
+        ),
         (
             spec.Conv2D((1, 1), 6, 4, groups=4),
             np.ones((4, 1, 1, 1), np.float32),
@@ -55,14 +62,14 @@ def test_what_does_not_fit_is_refused(
     message: str,
 ) -> None:
     with pytest.raises(KernelError, match=message):
-        build(request_, weights, bias, scale)
+        build(request_, constants(weights, bias, scale))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(KernelError, match="built for 8, the launch has 9"):
-        build(FC, CODES, None, SCALE).launch((2, 9))
+        build(FC, constants(CODES, None, SCALE)).launch((2, 9))
     conv = spec.Conv2D((1, 1), 3, 2)
-    kernel = build(conv, np.ones(weight_shape(conv), np.float32))
+    kernel = build(conv, constants(np.ones(conv.weight_shape, np.float32)))
     with pytest.raises(KernelError, match="built for 3, the launch has 4"):
         kernel.launch((1, 2, 2, 4), output_hw=(2, 2))
     with pytest.raises(KernelError, match="output_hw"):
@@ -71,7 +78,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 def test_constants_are_copied() -> None:
     weights, bias = CODES.copy(), np.ones(4, np.float32)
-    kernel = build(FC, weights, bias, SCALE)
+    kernel = build(FC, constants(weights, bias, SCALE))
     packed, kept = kernel.panels.data.copy(), kernel.panels.bias.copy()
     weights[...], bias[...] = 0, 0
     np.testing.assert_array_equal(kernel.panels.data, packed)
@@ -90,7 +97,7 @@ def test_int8_is_taken_where_it_pays(row: isa.Isa) -> None:
 
 
 def test_a_launch_says_what_it_is(row: isa.Isa) -> None:
-    kernel = build(FC, CODES, None, SCALE, isa=row)
+    kernel = build(FC, constants(CODES, None, SCALE), row)
     launch = kernel.launch((3, 8))
     assert launch.output_shape == (3, 4)
     assert launch.macs == 3 * 4 * 8

@@ -17,24 +17,7 @@ from octolite.kernels.launch import NOWHERE, Launch, Operand, Place
 from octolite.kernels.layers import FullyConnectedLayer
 from octolite.kernels.maps import BinaryLayer
 from octolite.kernels.pack import Panels, round_up
-from octolite.kernels.spec import Binary, Cell, FullyConnected, Recurrent
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """Real numbers, or int8 codes with their one scale."""
-
-    data: Array
-    scale: Array | None = None
-
-    @property
-    def real(self) -> Array:
-        if self.scale is None:
-            return np.asarray(self.data, np.float32)
-        return np.multiply(self.data, self.scale, dtype=np.float32)
-
-
-Constants = Mapping[str, Constant]
+from octolite.kernels.spec import Binary, Cell, Constants, FullyConnected, Recurrent
 
 # Bytes of what the inputs contribute that are computed at a time.
 _STRETCH = 1 << 20

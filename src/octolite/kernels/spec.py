@@ -7,15 +7,100 @@ Extents that may change between runs (rows, batch, height, width) come later, wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from octolite.ir.types import Activation
+import numpy as np
+
+from octolite.ir.types import Activation, Array
 
 
 @dataclass(frozen=True, slots=True)
-class FullyConnected:
+class Constant:
+    """Real numbers, or int8 codes with one scale or one for each channel."""
+
+    data: Array
+    scale: Array | None = None
+
+    @property
+    def real(self) -> Array:
+        """float32; for codes with one scale."""
+        if self.scale is None:
+            return np.asarray(self.data, np.float32)
+        return np.multiply(self.data, self.scale, dtype=np.float32)
+
+
+Constants = Mapping[str, Constant]
+"""By the names of the operator's inputs."""
+
+
+class AnyRequest:
+    """What a request says of the operator's inputs: which are read at run time, and which are
+    constants that the kernel packs and keeps."""
+
+    __slots__ = ()
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """Names of the inputs that are read at run time; ``None``: all of them."""
+        return None
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether :attr:`matrices` are int8 codes."""
+        return False
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the constants that are codes where this is hybrid."""
+        return ()
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Names of the constants that may be left out."""
+        return ()
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        """Names of the constants, and their shapes as far as they are known."""
+        return iter(())
+
+
+class Request(AnyRequest):
+    """What has ``weights``, perhaps with a scale for each channel, perhaps a ``bias``."""
+
+    __slots__ = ()
+    activation: Activation
+    asymmetric: bool
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("input",)
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        return ("weights",)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return ("bias",)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Extents of the weights."""
+        raise NotImplementedError
+
+    @property
+    def results(self) -> int:
+        """Channels of the result."""
+        return self.weight_shape[0]
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        yield "weights", self.weight_shape
+        yield "bias", (self.results,)
+
+
+@dataclass(frozen=True, slots=True)
+class FullyConnected(Request):
     """``out[m, n] = act(Σ_k x[m, k] · w[n, k] + bias[n])``; x float32 [m, k], w [n, k].
 
     ``hybrid``: w is int8 with a scale per channel (or one), x is quantized per row.
@@ -27,9 +112,13 @@ class FullyConnected:
     hybrid: bool = False
     asymmetric: bool = True
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.channels, self.depth
+
 
 @dataclass(frozen=True, slots=True)
-class Conv2D:
+class Conv2D(Request):
     """NHWC convolution; x float32 [batch, h, w, in], w [out, kh, kw, in / groups].
 
     ``hybrid``: w is int8 with a scale per output channel (or one). x is quantized per pixel in
@@ -46,9 +135,13 @@ class Conv2D:
     hybrid: bool = False
     asymmetric: bool = True
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels, *self.kernel, self.in_channels // self.groups
+
 
 @dataclass(frozen=True, slots=True)
-class DepthwiseConv2D:
+class DepthwiseConv2D(Request):
     """NHWC depthwise convolution; x float32 [batch, h, w, in], w [1, kh, kw, in · multiplier].
 
     ``hybrid``: w is int8 with a scale per output channel (or one); x is quantized per image.
@@ -62,6 +155,14 @@ class DepthwiseConv2D:
     activation: Activation = Activation.NONE
     hybrid: bool = False
     asymmetric: bool = True
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return 1, *self.kernel, self.results
+
+    @property
+    def results(self) -> int:
+        return self.in_channels * self.multiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +241,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Recurrent:
+class Recurrent(AnyRequest):
     """A cell that steps through a sequence, or one and another that steps backward.
 
     ``merged``: the results of both lie side by side in one tensor. ``hybrid``: all matrices are
@@ -154,13 +255,11 @@ class Recurrent:
     asymmetric: bool = False
 
     def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
-        """Names of the constants, and their shapes as far as they are known."""
         for cell in self.cells:
             yield from cell.shapes()
 
     @property
     def matrices(self) -> tuple[str, ...]:
-        """Names of the constants that are codes where this is hybrid."""
         return tuple(name for cell in self.cells for name in cell.matrices)
 
     @property
@@ -172,7 +271,7 @@ class Recurrent:
 
 
 @dataclass(frozen=True, slots=True)
-class Svdf:
+class Svdf(AnyRequest):
     """``out[u] = act(Σ_f Σ_t memory[f, t] · time[f, t] + bias[u])`` over the ``rank`` filters of a
     unit, once ``features · x`` has joined the ``memory`` elements that each filter holds.
 
@@ -188,15 +287,20 @@ class Svdf:
     activation: Activation = Activation.NONE
     hybrid: bool = False
     asymmetric: bool = False
-    reads: ClassVar[tuple[str, ...]] = ("input", "state")
-    matrices: ClassVar[tuple[str, ...]] = ("weights_feature", "weights_time")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return "input", "state"
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        return "weights_feature", "weights_time"
 
     @property
     def units(self) -> int:
         return self.filters // self.rank
 
     def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
-        """Names of the constants, and their shapes."""
         yield "weights_feature", (self.filters, self.depth)
         yield "weights_time", (self.filters, self.memory)
         if self.has_bias:
@@ -204,7 +308,7 @@ class Svdf:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool2D:
+class Pool2D(AnyRequest):
     """NHWC pooling; x float32 [batch, h, w, channels]. What lies outside takes no part.
 
     ``kind``: ``max`` or ``average``.
@@ -217,7 +321,7 @@ class Pool2D:
 
 
 @dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(AnyRequest):
     """``function`` of every element of a float32 tensor (:data:`UNARY` has the names).
 
     ``alpha``: the parameter of ``leaky_relu``.
@@ -228,7 +332,7 @@ class Unary:
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(AnyRequest):
     """``act(function(a, b))`` of two float32 tensors that broadcast (:data:`BINARY`)."""
 
     function: str
@@ -236,7 +340,7 @@ class Binary:
 
 
 @dataclass(frozen=True, slots=True)
-class Softmax:
+class Softmax(AnyRequest):
     """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor.
 
     ``log``: the logarithm of that.
@@ -247,7 +351,7 @@ class Softmax:
 
 
 @dataclass(frozen=True, slots=True)
-class L2Normalization:
+class L2Normalization(AnyRequest):
     """``act(x / max(‖x‖, floor))``, the norm taken over the last axis of a float32 tensor."""
 
     activation: Activation = Activation.NONE
@@ -255,7 +359,7 @@ class L2Normalization:
 
 
 @dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(AnyRequest):
     """Axes of a float32 tensor made one number; the axes come with the shape.
 
     ``kind``: ``max``, ``mean``, ``min``, ``prod`` or ``sum``. ``keep_dims``: they stay, of extent
@@ -267,14 +371,14 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
-class Resize:
+class Resize(AnyRequest):
     """NHWC images of float32 at another height and width; ``kind``: ``bilinear`` or ``nearest``."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(AnyRequest):
     """Elements of ``size`` bytes from one place to another, as a list of moves says that comes
     with the shapes (:class:`octolite.kernels.views.Move`)."""
 
@@ -282,7 +386,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(AnyRequest):
     """Rows of a table by their numbers, integers of ``index`` bytes; elements of ``size`` bytes.
 
     ``scaled``: int8 codes come out as float32, by a scale for each row of the table or for all.
@@ -306,17 +410,6 @@ UNARY = (
     "relu_0_to_1", "relu_n1_to_1", "rsqrt", "sqrt", "square", "tanh",
 )  # fmt: skip
 BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_difference", "sub")
-
-Request = FullyConnected | Conv2D | DepthwiseConv2D
-"""What comes with weights, a bias and nothing else."""
-
-Stateful = Recurrent | Svdf
-"""What has constants by name, and variables that it reads and leaves changed."""
-
-PlainRequest = Pool2D | Unary | Binary | Softmax | L2Normalization | Reduce | Resize | Copy | Lookup
-"""What does not."""
-
-AnyRequest = Request | Stateful | PlainRequest
 
 
 def per_pixel(request: Conv2D) -> bool:

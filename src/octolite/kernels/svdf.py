@@ -6,7 +6,6 @@ oldest element, and is multiplied by the filter's weights in time; the filters o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +21,8 @@ from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, SECOND, Launch
 from octolite.kernels.layers import FullyConnectedLayer
 from octolite.kernels.record import Record
-from octolite.kernels.recurrent import Constant
 from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
-from octolite.kernels.spec import FullyConnected, Svdf
+from octolite.kernels.spec import Constants, FullyConnected, Svdf
 
 # Elements of memory in a tile: enough to be worth its dispatch, and they stay in the first cache.
 _TILE = 4096
@@ -107,7 +105,7 @@ class SvdfLayer:
     """An :class:`~octolite.kernels.spec.Svdf` ready to be launched; its steps leave the state as
     the operator does."""
 
-    def __init__(self, request: Svdf, isa: Isa, constants: Mapping[str, Constant]) -> None:
+    def __init__(self, request: Svdf, isa: Isa, constants: Constants) -> None:
         features, bias = constants["weights_feature"], constants.get("bias")
         self.request = request
         self.label = f"{'hybrid' if request.hybrid else 'float'} svdf {isa.name}"

@@ -78,7 +78,7 @@ class Recurrent(Operator, abstract=True):
         they do not."""
         return ()
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Stateful | None:
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Recurrent | spec.Svdf | None:
         named, attributes = self.named(inputs), self.attributes()
         cells, x = tuple(self.cells(named)), named["input"]
         hybrid = self.is_hybrid(inputs)

@@ -16,8 +16,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 
 if TYPE_CHECKING:
-    from octolite.kernels.recurrent import Constant
-    from octolite.kernels.select import Kernel, Plain, StatefulKernel
+    from octolite.kernels.select import Kernel
 
 Hybrid = Literal["auto", "always", "never"]
 T = TypeVar("T")
@@ -30,7 +29,7 @@ class Unit:
 
     node: Node
     op: Operator
-    kernel: Kernel | Plain | StatefulKernel | None
+    kernel: Kernel | None
     choice: str
     """Why it runs the way it does, for the profile."""
     reads: tuple[str, ...] | None = None
@@ -123,34 +122,31 @@ def _operands(prepared: Prepared, node: Node) -> list[Operand | None]:
 
 def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     operands = _operands(prepared, node)
-    choice = "float"
+    request, choice = op.kernel(operands), "float"
     own: list[Value] = []
     if op.is_hybrid(operands):
-        request = op.kernel(operands)
         stays, choice = choose(request, hybrid)
         if not stays:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
-    request = op.kernel(operands)
+            request = op.kernel(operands)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
+    held = {name for name, _ in request.shapes()}
+    inputs = dict(zip((p.name for p in op.input_parameters()), operands, strict=False))
+    for name, operand in inputs.items():
+        if name in held and operand is not None and operand.data is None:
+            return Unit(node, op, None, f"{choice}; no compiled kernel for a {name} that changes")
     from octolite.kernels import select
 
-    if isinstance(request, spec.Stateful):
-        layer = select.build_stateful(request, _constants(op, operands))
-        _forget(prepared, own)
-        return Unit(node, op, layer, choice, request.reads)
-    if not isinstance(request, spec.Request):
-        return Unit(node, op, select.build_plain(request), choice)
-    weights, bias = operands[1], operands[2] if len(operands) > 2 else None
-    assert weights is not None
-    assert weights.data is not None
-    if bias is not None and bias.data is None:
-        return Unit(node, op, None, f"{choice}; no compiled kernel for a bias that changes")
-    scale = weights.quant.scale if weights.quant is not None else None
-    kernel = select.build(request, weights.data, None if bias is None else bias.data, scale)
+    constants = {
+        name: spec.Constant(v.data, None if v.quant is None else v.quant.scale)
+        for name, v in inputs.items()
+        if name in held and v is not None and v.data is not None
+    }
+    kernel = select.build(request, constants)
     _forget(prepared, own)
-    return Unit(node, op, kernel, choice, (op.input_parameters()[0].name,))
+    return Unit(node, op, kernel, choice, request.reads)
 
 
 def _keeps_codes(
@@ -166,18 +162,6 @@ def _keeps_codes(
         case spec.Copy() | spec.Lookup():
             return op.takes_arrays_as_they_are(inputs, outputs)
     return True
-
-
-def _constants(op: Operator, operands: Sequence[Operand | None]) -> dict[str, Constant]:
-    """What is known of the inputs, by name, with the scales of codes."""
-    from octolite.kernels.recurrent import Constant
-
-    names = (p.name for p in op.input_parameters())
-    return {
-        name: Constant(v.data, None if v.quant is None else v.quant.scale)
-        for name, v in zip(names, operands, strict=False)
-        if v is not None and v.data is not None
-    }
 
 
 def _forget(prepared: Prepared, own: Sequence[Value]) -> None:
@@ -216,7 +200,7 @@ def choose(request: spec.AnyRequest | None, hybrid: Hybrid) -> tuple[bool, str]:
         return False, "float: asked for, weights dequantized once"
     if isinstance(request, spec.Lookup):
         return True, "hybrid: only the rows that are read become real"
-    if not isinstance(request, spec.Request | spec.Stateful):
+    if request is None or not request.hybrid:
         return False, "float: no compiled hybrid kernel, weights dequantized once"
     from octolite.kernels import select
 
