@@ -205,15 +205,6 @@ def test_run_says_which_inputs_it_wants(tmp_path: Path, quantized: Path) -> None
     assert not out.exists()
 
 
-def test_bench_reports_median_and_profile(quantized: Path) -> None:
-    result = call(octolite_command, "bench", quantized, "--runs", 3, "--threads", 1, "--json")
-    report = json.loads(result.output)
-    assert report["runs"] == 3
-    assert report["min_ms"] <= report["median_ms"] <= report["max_ms"]
-    assert {r["operator"] for r in report["operators"]} >= {"CONV_2D", "FULLY_CONNECTED"}
-    assert "By operator" in call(octolite_command, "bench", quantized, "--runs", 2).output
-
-
 def test_inspect(quantized: Path) -> None:
     text = call(octolite_command, "inspect", quantized, "--tensors").output
     assert "hybrid int8" in text

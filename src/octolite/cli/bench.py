@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from octolite.cli import console
+from octolite.cli import console, profile
 from octolite.cli.console import fails_clearly
 from octolite.cli.feeds import load_feeds, random_feeds, set_inputs
 
 if TYPE_CHECKING:
-    from octolite.runtime.context import Timing
     from octolite.runtime.interpreter import Interpreter
+
+PROFILED_RUNS = 20
 
 
 @click.command()
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which layers with int8 weights compute in int8.",
 )
+@click.option("--profile", "with_profile", is_flag=True, help="Show where the time goes.")
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.json",
+    help="Write the profiled runs for Perfetto or chrome://tracing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @fails_clearly
 def command(
@@ -39,9 +48,11 @@ def command(
     warmup: int,
     inputs: tuple[str, ...],
     hybrid: str,
+    with_profile: bool,
+    trace: str | None,
     as_json: bool,
 ) -> None:
-    """Time MODEL, a .tflite file: median and spread, then a profile by operator."""
+    """Time MODEL, a .tflite file: median and spread, and with --profile where the time goes."""
     from octolite.runtime.interpreter import Interpreter
 
     interpreter = Interpreter(model, num_threads=threads, hybrid=hybrid)  # type: ignore[arg-type]
@@ -51,11 +62,21 @@ def command(
         spent = measure(interpreter, runs, warmup, tell)
     facts = {"model": model, "threads": interpreter.num_threads, "hybrid": hybrid}
     facts |= spread(spent)
-    rows = [_row(t) for t in interpreter.profile(min(runs, 20))]
+    if not as_json:
+        _show(facts)
+    if not (with_profile or trace or as_json):
+        return
+    from octolite.kernels import peak
+
+    limits = peak.measure(interpreter.num_threads)
+    lines = profile.take(interpreter, min(runs, PROFILED_RUNS), limits)
+    if trace:
+        events = json.dumps(profile.trace(model, lines), indent=1)
+        console.write_file(trace, events.encode())
     if as_json:
-        console.print_json(facts | {"operators": rows})
-    else:
-        _show(facts, rows)
+        console.print_json(facts | profile.report(lines, limits))
+    elif with_profile:
+        profile.show(lines, limits)
 
 
 def measure(interpreter: Interpreter, runs: int, warmup: int, tell: Any) -> list[float]:
@@ -77,40 +98,11 @@ def spread(milliseconds: list[float]) -> dict[str, Any]:
     return {"runs": len(milliseconds)} | dict(zip(names, values, strict=True))
 
 
-def _row(timing: Timing) -> dict[str, Any]:
-    median = float(np.median(timing.nanoseconds))
-    return {
-        "node": timing.unit.node.name,
-        "operator": timing.unit.op.name,
-        "kernel": timing.label,
-        "choice": timing.unit.choice,
-        "median_us": round(median / 1e3, 2),
-        "gmac_per_s": round(timing.macs / median, 2) if median and timing.macs else None,
-    }
-
-
-def _show(facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _show(facts: dict[str, Any]) -> None:
+    threads = facts["threads"]
     click.echo(
         f"{facts['model']}: median {facts['median_ms']:.3f} ms, "
         f"{facts['p25_ms']:.3f} to {facts['p75_ms']:.3f} in half of {facts['runs']} runs, "
-        f"{facts['min_ms']:.3f} to {facts['max_ms']:.3f} in all; {facts['threads']} threads"
+        f"{facts['min_ms']:.3f} to {facts['max_ms']:.3f} in all; "
+        f"{threads} thread{'s' if threads != 1 else ''}"
     )
-    total = sum(r["median_us"] for r in rows) or 1.0
-    profile = console.table(
-        "By operator, slowest first",
-        "operator",
-        "node",
-        ">µs",
-        ">share",
-        "kernel",
-        ">GMAC/s",
-        "why",
-    )
-    for row in sorted(rows, key=lambda r: -r["median_us"]):
-        speed = "" if row["gmac_per_s"] is None else f"{row['gmac_per_s']:.1f}"
-        share = f"{100 * row['median_us'] / total:.1f}%"
-        profile.add_row(
-            row["operator"], row["node"], f"{row['median_us']:.1f}", share, row["kernel"], speed,
-            row["choice"],
-        )  # fmt: skip
-    console.show(profile)

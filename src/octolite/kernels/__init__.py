@@ -17,6 +17,7 @@
                the arguments of a kernel; clamp, fused activations
     jit        LLVM IR to addresses, with objects kept on disk
     launch     a kernel laid out for one shape
+    peak       what this machine can do at most, measured
 
 A new instruction set is a row in ``isa``; a new operator is a request in ``spec``, its code and
 its layer, and a line in ``select``. Import modules from here one by one: the package itself loads

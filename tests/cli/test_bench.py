@@ -1,0 +1,134 @@
+"""``octolite bench``: the summary, the profile, the trace. Times are never judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import octolite
+from octolite.cli import profile
+from octolite.cli.main import main as octolite_command
+from octolite.cli.profile import Line
+from octolite.kernels.peak import Peak
+from tests.cli.test_commands import LENET, call
+
+PEAK = Peak("avx2", 1, 100.0, 50.0, 20.0, {"pmaddwd": 100.0, "fma": 50.0})
+
+
+@pytest.fixture
+def quantized(tmp_path: Path) -> Path:
+    path = tmp_path / "lenet.tflite"
+    path.write_bytes(octolite.convert(LENET.path))
+    return path
+
+
+def line(**given: Any) -> Line:
+    facts = {
+        "node": "a/b",
+        "operator": "CONV_2D",
+        "kernel": "dot",
+        "isa": "avx2",
+        "why": "float",
+        "shape": (1, 2),
+        "runs": (2.0, 1.0, 4.0),
+        "macs": 0,
+        "bytes": 0,
+        "peak": 50.0,
+    }
+    return Line(**facts | given)  # type: ignore[arg-type]
+
+
+def test_without_options_there_is_one_line(quantized: Path) -> None:
+    output = call(octolite_command, "bench", quantized, "--runs", 2, "--threads", 1).output
+    assert len(output.splitlines()) == 1
+    assert "median" in output
+    assert "1 thread" in output
+
+
+def test_json_has_everything(quantized: Path) -> None:
+    result = call(octolite_command, "bench", quantized, "--runs", 3, "--threads", 1, "--json")
+    report = json.loads(result.output)
+    assert report["runs"] == 3
+    assert report["min_ms"] <= report["median_ms"] <= report["max_ms"]
+    operators, peak = report["operators"], report["peak"]
+    assert {r["operator"] for r in operators} >= {"CONV_2D", "FULLY_CONNECTED"}
+    assert sum(r["share"] for r in operators) == pytest.approx(1, abs=0.01)
+    assert sum(t["count"] for t in report["types"]) == len(operators)
+    for row in operators:
+        if row["macs"]:
+            limit = peak["int8" if row["why"].startswith("hybrid") else "float32"]
+            assert row["of_peak"] == pytest.approx(row["gmac_per_s"] / limit, abs=0.01)
+            assert row["isa"] == peak["isa"]
+            assert not row["kernel"].endswith(row["isa"])
+        else:
+            assert row["bytes"] > 0
+            assert row["gb_per_s"] > 0
+
+
+def test_the_profile_has_a_line_for_each_operator(quantized: Path) -> None:
+    arguments = ("bench", quantized, "--runs", 2, "--threads", 1)
+    count = len(json.loads(call(octolite_command, *arguments, "--json").output)["operators"])
+    text = call(octolite_command, *arguments, "--profile").output
+    table = text.split("slowest first")[1].split("By type")[0]
+    assert len([row for row in table.splitlines() if "%" in row]) == count
+    assert max(len(row.rstrip()) for row in table.splitlines()) <= profile.WIDTH
+    assert "GMAC/s in int8" in text
+
+
+def test_the_trace_is_one_that_viewers_read(tmp_path: Path, quantized: Path) -> None:
+    path = tmp_path / "trace.json"
+    arguments = ("bench", quantized, "--runs", 3, "--threads", 1, "--trace", path, "--json")
+    operators = json.loads(call(octolite_command, *arguments).output)["operators"]
+    trace = json.loads(path.read_text())
+    complete = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    assert {e["ph"] for e in trace["traceEvents"]} == {"X", "M"}
+    assert len(complete) == 3 * len(operators)
+    assert [e["name"] for e in complete[: len(operators)]] == [o["operator"] for o in operators]
+    ends = 0.0
+    for event in complete:
+        assert {"name", "ts", "dur", "pid", "tid", "args"} <= event.keys()
+        assert event["ts"] == pytest.approx(ends, abs=0.1)
+        assert event["dur"] >= 0
+        assert {"kernel", "shape", "run"} <= event["args"].keys()
+        ends = event["ts"] + event["dur"]
+
+
+def test_a_trace_that_cannot_be_written_is_an_error(tmp_path: Path, quantized: Path) -> None:
+    path = tmp_path / "absent" / "trace.json"
+    result = call(octolite_command, "bench", quantized, "--runs", 1, "--trace", path)
+    assert result.exit_code == 2
+    assert "cannot write" in result.output
+
+
+def test_rates_are_of_the_median() -> None:
+    found = line(macs=40_000, bytes=10).facts(total=8.0)
+    assert (found["median_us"], found["share"]) == (2.0, 0.25)
+    assert (found["gmac_per_s"], found["of_peak"], found["gb_per_s"]) == (20.0, 0.4, None)
+    moving = line(bytes=4_000).facts(total=2.0)
+    assert (moving["gmac_per_s"], moving["of_peak"], moving["gb_per_s"]) == (None, None, 2.0)
+
+
+def test_totals_weigh_the_peaks_by_the_products() -> None:
+    slow = line(macs=50_000, runs=(2.0,))  # half of 50 GMAC/s
+    fast = line(macs=100_000, runs=(2.0,), peak=100.0)  # half of 100
+    (total,) = profile.totals([slow, fast])
+    assert (total["count"], total["median_us"], total["share"]) == (2, 4.0, 1.0)
+    assert (total["gmac_per_s"], total["of_peak"]) == (37.5, 0.5)
+
+
+def test_reasons_that_differ_in_numbers_are_told_together() -> None:
+    lines = [line(why=f"hybrid: {n} cycles in int8, 9 in float") for n in (7, 3, 5)]
+    (first, group), (second, _) = profile.reasons([*lines, line(why="float")])
+    assert first == "hybrid: 3–7 cycles in int8, 9 in float"
+    assert (group, second) == (lines, "float")
+
+
+def test_names_are_shortened_where_they_say_least() -> None:
+    names = ["net/block_1_expand/Relu6", "net/fc", "out"]
+    assert profile.shorten(names, 20) == ["block_1_expand/Relu6", "fc", "out"]
+    short = profile.shorten(names, 12)
+    assert short == ["block_1_…lu6", "fc", "out"]
+    assert max(map(len, short)) == 12
