@@ -37,8 +37,8 @@ ARGS = Record(
     row_scale=PTR,  # float32                                        (hybrid only)
     row_zero=PTR,  # int32, of the stored code                       (hybrid only)
     row_cross=PTR,  # int32: of activations  (crossed tiles only)
-    out=PTR,  # float32 [rows, channels]
-    out_bytes=I64,  # from row to row
+    out=PTR,  # float32
+    out_at=PTR,  # int64 [rows + slack]: where the results of each row start in out, in bytes
     low=F32,  # the activation clamps to these
     high=F32,
     rows=I64,
@@ -46,6 +46,7 @@ ARGS = Record(
     row_chunks=I64,
     panel_count=I64,
     panel_chunk=I64,  # panels of a tile
+    record_tiles=I64,  # tiles of a record
 )
 
 
@@ -62,9 +63,14 @@ def unit(tile: Tile, curved: bool) -> Unit:
 
 
 def _emit_walk(module: Any, tile: Tile) -> None:
-    """``dot(args, tile)``: the blocks of one chunk of rows × one chunk of panels."""
+    """``dot(args, tile)``: the blocks of one chunk of rows × one chunk of panels.
+
+    Several records may follow each other; each has as many tiles as the first, empty ones too.
+    """
     k = Builder(module, "dot", (PTR, I64))
-    address, index = k.args
+    first, index = k.args
+    tiles = ARGS.load(k, first).record_tiles
+    address, index = first + index // tiles * ARGS.size, index % tiles
     args = ARGS.load(k, address)
     first_row = index % args.row_chunks * args.row_chunk
     last_row = k.smin(first_row + args.row_chunk, args.rows)
@@ -110,8 +116,8 @@ def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool
     count = k.load(I64, place + 16)
     outs = []
     for r in range(height):
-        at = k.smin(row + r, args.rows - 1)
-        outs.append(args.out + (at * args.out_bytes + k.load(I64, place + 8) * 4))
+        at = k.load(I64, args.out_at + (row + r) * 8)
+        outs.append(args.out + (at + k.load(I64, place + 8) * 4))
     finish = _hybrid_epilogue if hybrid else _real_epilogue
     results = finish(k, tile, args, row, panel, sums)
     results = [[activate(k, args, x, curved) for x in line] for line in results]

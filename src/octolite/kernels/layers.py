@@ -7,18 +7,16 @@ import math
 import numpy as np
 
 from octolite.ir.types import Array
-from octolite.kernels import dot, jit, pack
+from octolite.kernels import pack
 from octolite.kernels.isa import Isa, Tile
-from octolite.kernels.launch import INPUT, NOWHERE, OUTPUT, Launch
+from octolite.kernels.launch import INPUT, NOWHERE, Launch
 from octolite.kernels.layer import Layer
-from octolite.kernels.pack import round_up
+from octolite.kernels.products import Product, Rows, add
 from octolite.kernels.spec import Conv2D, FullyConnected, per_pixel
 from octolite.kernels.window import Image, Pair, expect, pixel_starts, tap_starts, window_of
 
 # Products of a row that make a crossed tile worth the sums that each row then needs.
 MIN_CROSSED = 32 * 1024
-# Bytes of activations that a tile of products may go over again and again.
-_CACHED = 128 * 1024
 
 
 class DotLayer(Layer):
@@ -45,7 +43,6 @@ class DotLayer(Layer):
         self.channels = weights.shape[0]
         self.work = weights.size
         self.panels = pack.panels(self.tile, weights, groups, bias, weight_scale)
-        self._panel_at = self.panels.at * np.array([self.tile.code.itemsize, 1, 1])
         self._cross: Array | None = None
 
     def _products(self, rows: int) -> tuple[Array, Tile]:
@@ -72,63 +69,25 @@ class DotLayer(Layer):
         tap_at: Array,
         threads: int,
         products: tuple[Array, Tile],
+        out_at: Array | None = None,
     ) -> None:
-        rows, (panels, tile) = len(row_at), products
-        slack = tile.heights[-1]
-        steps = -(-self.depth // tile.depth)
-        row_chunk, panel_chunk = self._tiling(rows, tile, threads)
-        row_chunks = -(-rows // row_chunk)
-        launch.add(
-            self.label,
-            jit.load(dot.unit(tile, self.curved), self.isa)["dot"],
-            dot.ARGS,
-            row_chunks * -(-self.panels.count // panel_chunk),
-            a=image.place,
-            row_at=np.pad(row_at.astype(np.int64), (0, slack), mode="edge"),
-            tap_at=tap_at.astype(np.int64),
-            taps=len(tap_at),
-            steps=steps,
-            panels=panels,
-            panel_bytes=panels.nbytes // self.panels.count,
-            panel_at=self._panel_at,
-            scale=self.panels.scale,
-            total=self.panels.total,
-            bias=self.panels.bias,
-            cross=self._cross if tile.crossed and self._cross is not None else NOWHERE,
-            row_of=np.pad(row_of.astype(np.int32), (0, slack), mode="edge"),
-            row_scale=image.scale,
-            row_zero=image.zero,
-            row_cross=image.cross,
-            out=OUTPUT,
-            out_bytes=self.channels * 4,
-            low=self.low,
-            high=self.high,
-            rows=rows,
-            row_chunk=row_chunk,
-            row_chunks=row_chunks,
-            panel_count=self.panels.count,
-            panel_chunk=panel_chunk,
+        """Have the products computed. ``out_at``: where the results of each row start, in bytes,
+        if they do not lie side by side."""
+        data, tile = products
+        if out_at is None:
+            out_at = np.arange(len(row_at), dtype=np.int64) * (self.channels * 4)
+        product = Product(
+            image,
+            Rows.of_tile(tile, row_at, out_at, row_of),
+            tap_at.astype(np.int64),
+            self.depth,
+            self.panels,
+            data,
+            data.nbytes // self.panels.count,
+            self._cross if tile.crossed and self._cross is not None else NOWHERE,
         )
-
-    def _tiling(self, rows: int, tile: Tile, threads: int) -> Pair:
-        """Rows and panels of a tile: activations of a tile stay in the second cache, and every
-        thread finds several tiles unless the whole is small."""
-        top, count = tile.heights[-1], self.panels.count
-        bytes_ = rows * (self.work // self.channels) * tile.code.itemsize
-        row_chunk = round_up(-(-rows // max(1, round(bytes_ / _CACHED))), top)
-        panel_chunk = count
-        # Some 100 000 products take a few microseconds: no smaller tiles than that.
-        wanted = 1 if threads == 1 else min(4 * threads, 1 + rows * self.work // 100_000)
-        while -(-rows // row_chunk) * -(-count // panel_chunk) < wanted:
-            if row_chunk >= 8 * top:
-                row_chunk = round_up(-(-row_chunk // 2), top)
-            elif panel_chunk > 1:
-                panel_chunk = -(-panel_chunk // 2)
-            elif row_chunk > top:
-                row_chunk = round_up(-(-row_chunk // 2), top)
-            else:
-                break
-        return row_chunk, panel_chunk
+        clamp = self.low, self.high, self.curved
+        add(launch, self.label, self.isa, tile, [product], clamp, threads)
 
 
 class FullyConnectedLayer(DotLayer):
@@ -155,11 +114,12 @@ class FullyConnectedLayer(DotLayer):
         output_hw: Pair | None = None,
         threads: int = 1,
         row_at: Array | None = None,
+        out_at: Array | None = None,
     ) -> Launch:
         """Lay the layer out for ``input_shape`` [rows, depth].
 
         ``row_at``: int64 [rows], where each row starts in the input, in bytes, if they do not lie
-        side by side.
+        side by side; ``out_at``: the same of the results.
         """
         rows, depth = input_shape
         expect("input depth", self.request.depth, depth)
@@ -172,7 +132,7 @@ class FullyConnectedLayer(DotLayer):
         if self.request.hybrid:
             image = self._quantize_rows(launch, products[1], INPUT, starts, depth, threads)
             starts = index * image.row_bytes
-        self._dot(launch, image, starts, index, np.zeros(1), threads, products)
+        self._dot(launch, image, starts, index, np.zeros(1), threads, products, out_at)
         return launch
 
 

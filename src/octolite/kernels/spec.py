@@ -166,6 +166,56 @@ class DepthwiseConv2D(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class TransposeConv2D(Request):
+    """The gradient of an NHWC convolution; x float32 [batch, h, w, in], w [out, kh, kw, in].
+
+    Pixel i of x goes to pixels ``i · stride … i · stride + kernel - 1`` of the result before it
+    is cut. ``hybrid``: w is int8 with a scale per output channel (or one); x is quantized per
+    image.
+    """
+
+    kernel: tuple[int, int]
+    in_channels: int
+    out_channels: int
+    stride: tuple[int, int] = (1, 1)
+    activation: Activation = Activation.NONE
+    hybrid: bool = False
+    asymmetric: bool = True
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels, *self.kernel, self.in_channels
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMatMul(AnyRequest):
+    """``out = x · y``; x float32 [..., m, k], y [..., k, n], whose leading axes broadcast.
+
+    ``adj_x``, ``adj_y``: the last two axes are stored the other way round. ``constant``: the
+    extents of y as it is stored where it is a constant. ``hybrid``: it is int8 with one scale
+    then, and x is quantized per row.
+    """
+
+    adj_x: bool = False
+    adj_y: bool = False
+    constant: tuple[int, ...] | None = None
+    hybrid: bool = False
+    asymmetric: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("x", "y") if self.constant is None else ("x",)
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        return () if self.constant is None else ("y",)
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        if self.constant is not None:
+            yield "y", self.constant
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """Where a gate of a cell finds its constants: names of the operator's inputs.
 
