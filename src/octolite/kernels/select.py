@@ -11,7 +11,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
-from octolite.kernels import winograd
+from octolite.kernels import matmul, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer
 from octolite.kernels.launch import Launch
@@ -27,6 +27,7 @@ from octolite.kernels.resize import ResizeLayer
 from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.spec import (
     AnyRequest,
+    BatchMatMul,
     Binary,
     Constant,
     Constants,
@@ -43,10 +44,12 @@ from octolite.kernels.spec import (
     Resize,
     Softmax,
     Svdf,
+    TransposeConv2D,
     Unary,
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
+from octolite.kernels.transpose_conv import TransposeConvLayer
 from octolite.kernels.window import segments
 from octolite.kernels.winograd import WinogradLayer
 
@@ -118,8 +121,10 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     FullyConnected: _weighted(_fully_connected),
     Conv2D: _weighted(_convolution),
     DepthwiseConv2D: _weighted(DepthwiseLayer),
+    TransposeConv2D: _weighted(TransposeConvLayer),
     Recurrent: RecurrentLayer,
     Svdf: SvdfLayer,
+    BatchMatMul: matmul.build,
     Pool2D: _plain(PoolLayer),
     Unary: _plain(UnaryLayer),
     Binary: _plain(BinaryLayer),
@@ -187,6 +192,10 @@ def hybrid_pays(request: AnyRequest, isa: isas.Isa | None = None) -> tuple[bool,
         return hybrid_pays(FullyConnected(cell.outputs, channels, hybrid=True), row)
     if isinstance(request, Svdf):
         return hybrid_pays(FullyConnected(request.depth, request.filters, hybrid=True), row)
+    if isinstance(request, BatchMatMul) and request.constant is not None:
+        sizes = request.constant[-2:]
+        depth, channels = reversed(sizes) if request.adj_y else sizes
+        return hybrid_pays(FullyConnected(depth, channels, hybrid=True), row)
     if isinstance(request, DepthwiseConv2D):
         return False, "a depthwise product is bound by loads, not by arithmetic"
     if isinstance(request, FullyConnected):
@@ -196,11 +205,19 @@ def hybrid_pays(request: AnyRequest, isa: isas.Isa | None = None) -> tuple[bool,
         depth, channels = math.prod(window) * inside, request.out_channels // request.groups
         # An input pixel is quantized once, and seen by a window for each output pixel near it.
         elements = inside * math.prod(request.stride)
+    elif isinstance(request, TransposeConv2D):
+        # A pixel of the result sees the taps of one phase; an input pixel is seen by all phases.
+        phases = math.prod(request.stride)
+        depth = math.prod(request.kernel) * request.in_channels // phases
+        channels, elements = request.out_channels, request.in_channels // phases
     else:
         return False, "no compiled hybrid kernel"
     lanes = round_up(channels, row.dot.width)
     cycles_float = depth * lanes / row.real.rate
-    per_row = 26 if isinstance(request, FullyConnected) or per_pixel(request) else 0
+    by_row = isinstance(request, FullyConnected) or (
+        isinstance(request, Conv2D) and per_pixel(request)
+    )
+    per_row = 26 if by_row else 0
     extra = per_row + (2 * elements + 2 * lanes) / row.lanes
     cycles_hybrid = depth * lanes / row.dot.rate + extra
     what = f"{cycles_hybrid:.0f} cycles a row in int8, {cycles_float:.0f} in float"

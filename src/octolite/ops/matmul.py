@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.numerics import QuantizedRows
-from octolite.ir.types import INT8, INT16, Array, Operand, Shape, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Shape, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights
 from octolite.ops.shapes import broadcast
@@ -66,6 +68,22 @@ class BatchMatMul(Operator):
         acc = numerics.exact_product(stacked.q, y)
         sums = y.sum(axis=-2, dtype=np.int32)
         return numerics.hybrid_output(acc, stacked, weight_quant(inputs, 1).scale, sums, None)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.AnyRequest | None:
+        x, y = inputs
+        if x is None or y is None or x.dtype is not FLOAT32:
+            return None
+        hybrid = self.is_hybrid(inputs)
+        if not (hybrid or y.dtype is FLOAT32):
+            return None
+        constant = None if y.data is None else y.data.shape
+        asymmetric = self.asymmetric_quantize_inputs
+        return spec.BatchMatMul(self.adj_x, self.adj_y, constant, hybrid, asymmetric)
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
+        y = inputs[1]
+        assert y is not None
+        return {"y_shape": y.shape}
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         if self.is_hybrid(inputs):

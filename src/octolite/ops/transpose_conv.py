@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import INT8, Activation, Array, Operand, Padding, Shape, TensorType
-from octolite.ops.base import Operator, QuantRule, attr
-from octolite.ops.case import case, const, f32, weights
+from octolite.ir.types import (
+    FLOAT32,
+    INT8,
+    Activation,
+    Array,
+    Operand,
+    Padding,
+    Shape,
+    TensorType,
+)
+from octolite.kernels import spec
+from octolite.ops.base import Operator, QuantRule, attr, is_symmetric, weight_quant
+from octolite.ops.case import case, const, f32, int8_weights, weights
 from octolite.ops.conv import check_bias
 from octolite.ops.shapes import constant_ints, rank_of, window_padding
 
@@ -29,7 +40,7 @@ class TransposeConv(Operator):
     stride_h: int = attr(1)
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     quantized_bias_type: int = attr(0)
-    quant = QuantRule(weights={"weights": 0})
+    quant = QuantRule(weights={"weights": 0}, hybrid=True)
 
     def infer(
         self, size: Operand, w: Operand, x: Operand, bias: Operand | None = None
@@ -70,13 +81,28 @@ class TransposeConv(Operator):
                 f"and {channels} channels"
             )
 
-    def reference(self, size: Array, w: Array, x: Array, bias: Array | None = None) -> Array:
+    def is_hybrid(self, inputs: Sequence[Operand | None]) -> bool:
+        """As any operator, but the activations are not its first input."""
+        x, axis = inputs[2], self.quant.weights["weights"]
+        return x is not None and x.dtype.is_float and is_symmetric(inputs[1], axis)
+
+    def _before(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[int, int]:
+        """Rows above and columns left of a result of ``size`` that are cut off."""
+        rows, columns = (
+            window_padding(extent, taps, stride, 1, self.padding)[0]
+            for extent, taps, stride in zip(
+                size[1:3], kernel, (self.stride_h, self.stride_w), strict=True
+            )
+        )
+        return rows, columns
+
+    def _spread(self, size: Array, w: Array, x: Array) -> Array:
+        """The result before bias and activation, in the type of ``x``."""
         n, height, width, channels = (int(d) for d in size)
         out, kernel_h, kernel_w, depth = w.shape
         stride_h, stride_w = self.stride_h, self.stride_w
         rows, columns = x.shape[1:3]
-        top, _ = window_padding(height, kernel_h, stride_h, 1, self.padding)
-        left, _ = window_padding(width, kernel_w, stride_w, 1, self.padding)
+        top, left = self._before((n, height, width, channels), (kernel_h, kernel_w))
         spread = (
             x.reshape(n * rows * columns, depth) @ w.reshape(out * kernel_h * kernel_w, depth).T
         )
@@ -95,8 +121,64 @@ class TransposeConv(Operator):
                 :, i : i + rows * stride_h : stride_h, j : j + columns * stride_w : stride_w
             ]
             there += spread[..., i, j]
-        result = canvas[:, top : top + height, left : left + width]
+        return canvas[:, top : top + height, left : left + width]
+
+    def reference(self, size: Array, w: Array, x: Array, bias: Array | None = None) -> Array:
+        result = self._spread(size, w, x)
         return numerics.activate(result if bias is None else result + bias, self.activation)
+
+    def hybrid(
+        self,
+        inputs: Sequence[Operand | None],
+        size: Array,
+        w: Array,
+        x: Array,
+        bias: Array | None = None,
+    ) -> Array:
+        images = numerics.quantize_rows(x.reshape(len(x), x[:1].size), asymmetric=True)
+        # Pixels see different taps: what the zero point adds is taken off before they are summed.
+        # float64 holds the sums exactly, and is what BLAS is fast at.
+        real = images.q.astype(np.float64) - images.zero_point[:, None]
+        acc = self._spread(size, w.astype(np.float64), real.reshape(x.shape)).astype(np.int32)
+        pixels = acc.shape[1] * acc.shape[2]
+        rows = numerics.QuantizedRows(
+            images.q, np.repeat(images.scale, pixels), np.zeros(len(x) * pixels, np.int32)
+        )
+        scale, none = weight_quant(inputs, 1).scale, np.zeros(len(w), np.int32)
+        flat = acc.reshape(len(rows.scale), len(w))
+        out = numerics.hybrid_output(flat, rows, scale, none, bias, self.activation)
+        return out.reshape(acc.shape)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | None:
+        w, x = inputs[1], inputs[2]
+        if x is None or w is None or w.data is None or x.dtype is not FLOAT32:
+            return None
+        hybrid = self.is_hybrid(inputs)
+        if not (hybrid or w.dtype is FLOAT32):
+            return None
+        channels, height, width, depth = w.data.shape
+        return spec.TransposeConv2D(
+            (height, width),
+            depth,
+            channels,
+            (self.stride_h, self.stride_w),
+            self.activation,
+            hybrid,
+        )
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        size, w, x = inputs[:3]
+        assert w is not None
+        assert w.data is not None
+        assert x is not None
+        target = constant_ints(size)
+        if target is None or x.shape is None or 0 in x.shape:
+            return None
+        return {
+            "input_shape": x.shape,
+            "padding": self._before(target, w.data.shape[1:3]),
+            "output_hw": (target[1], target[2]),
+        }
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         w = inputs[1]
@@ -126,4 +208,20 @@ class TransposeConv(Operator):
             activation=Activation.RELU,
         ),
         case(const([1, 9, 9, 2]), weights(2, 2, 2, 3), f32(1, 3, 3, 3), stride_w=3, stride_h=3),
+        case(
+            const([2, 8, 8, 6]),
+            int8_weights(6, 4, 4, 16),
+            f32(2, 4, 4, 16),
+            weights(6),
+            stride_w=2,
+            stride_h=2,
+        ),
+        case(
+            const([1, 7, 6, 5]),
+            int8_weights(5, 3, 2, 16),
+            f32(1, 5, 3, 16, low=-0.1),
+            padding=Padding.VALID,
+            stride_w=2,
+        ),
+        case(const([1, 4, 4, 6]), int8_weights(6, 3, 3, 16, axis=None), f32(1, 4, 4, 16)),
     )
