@@ -93,6 +93,18 @@ def float_unit() -> Unit:
 
 def row_range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, Value, Value]:
     """Least and greatest of ``size`` floats and 0, and a sum that is NaN where any of them is."""
+    found = lane_ranges(k, isa, source, size)
+    low, high, bad = (k.fold(x, join) for x, join in zip(found, _joins(k), strict=True))
+    return low, high, bad
+
+
+def _joins(k: Builder) -> tuple[Any, Any, Any]:
+    """How two ranges become one: least, greatest, NaN if any is."""
+    return k.smin, k.smax, lambda a, b: a + b
+
+
+def lane_ranges(k: Builder, isa: Isa, source: Value, size: Value) -> list[Value]:
+    """:func:`row_range` of what falls into each lane of a vector."""
     kind = vec(F32, isa.lanes)
     unroll = 4
     zeros = [k.const(kind, 0.0)] * (3 * unroll)
@@ -116,11 +128,10 @@ def row_range(k: Builder, isa: Isa, source: Value, size: Value) -> tuple[Value, 
     def reduce(values: list[Value], combine: Any) -> Value:
         while len(values) > 1:
             values = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
-        return k.fold(values[0], combine)
+        return values[0]
 
-    low = reduce(state[:unroll], k.smin)
-    high = reduce(state[unroll : 2 * unroll], k.smax)
-    return low, high, reduce(state[2 * unroll :], lambda a, b: a + b)
+    kinds = (state[i * unroll : (i + 1) * unroll] for i in range(3))
+    return [reduce(values, join) for values, join in zip(kinds, _joins(k), strict=True)]
 
 
 def parameters(
@@ -179,19 +190,25 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
     args = ROWS.load(k, k.args[0])
     first = k.args[1] * args.chunk
     last = k.smin(first + args.chunk, args.rows)
-    line = 4 * isa.lanes
-    ranges, found = (k.stack(k.const(I64, 3 * line)) for _ in range(2))
-    for slot in range(3):
-        k.store(k.const(vec(F32, isa.lanes), 0.0), ranges + slot * line)
+    line, vector = 4 * isa.lanes, vec(F32, isa.lanes)
+    kept = isa.lanes * line
+    ranges, found = k.stack(k.const(I64, 3 * kept)), k.stack(k.const(I64, 3 * line))
+    with k.loop(0, 3 * kept, line) as lines:
+        k.store(k.const(vector, 0.0), ranges + lines.index)
 
     with k.loop(first, last, isa.lanes) as groups:
         start = groups.index
         count = k.smin(last - start, isa.lanes)
         with k.loop(0, count) as rows:
             source = args.source + k.load(I64, args.source_at + (start + rows.index) * 8)
-            for slot, value in enumerate(row_range(k, isa, source, args.depth)):
-                k.store(value, ranges + (rows.index * 4 + slot * line))
-        low, high, bad = (k.load(vec(F32, isa.lanes), ranges + slot * line) for slot in range(3))
+            for slot, value in enumerate(lane_ranges(k, isa, source, args.depth)):
+                k.store(value, ranges + (rows.index * line + slot * kept))
+        low, high, bad = (
+            k.fold_each(
+                [k.load(vector, ranges + (slot * kept + i * line)) for i in range(isa.lanes)], join
+            )
+            for slot, join in enumerate(_joins(k))
+        )
         p = parameters(k, tile, asymmetric, low, high, bad)
         mask = k.first(count, isa.lanes)
         k.store_first(p.scale, args.scale + start * 4, mask)

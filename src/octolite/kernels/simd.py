@@ -357,6 +357,26 @@ class Builder:
             value = combine(value.pick(range(lanes)), value.pick(range(lanes, 2 * lanes)))
         return value.lane(0)
 
+    def fold_each(self, values: Sequence[Value], combine: Any) -> Value:
+        """As many vectors as they have lanes (4 or more), each reduced to a lane of the result.
+
+        Neighbouring lanes of two vectors meet at every turn: first within 128 bits, where
+        shuffles are cheapest, then whole parts of 128 bits.
+        """
+        lanes, inside = len(values), 2
+        while len(values) > 1:
+            parts = range(lanes // 4)
+            even, odd = (
+                [x + 4 * p + 2 * i + n for p in parts for x in (0, lanes) for i in (0, 1)]
+                if inside > 0
+                else [x + 4 * p + i for x in (0, lanes) for p in parts[n::2] for i in range(4)]
+                for n in (0, 1)
+            )
+            pairs = zip(values[::2], values[1::2], strict=True)
+            values = [combine(a.pick(even, b), a.pick(odd, b)) for a, b in pairs]
+            inside -= 1
+        return values[0]
+
     # Control -----------------------------------------------------------------------------
 
     @contextmanager
