@@ -138,6 +138,30 @@ def test_extreme_codes_are_exact(
             check(problem, x, row, alone, "same")
 
 
+@pytest.mark.parametrize("channels", [16, 64, 256, 512])
+def test_float_winograd_errs_as_little_as_the_docs_say(
+    row: isa.Isa, channels: int, alone: Executor, random: np.random.Generator
+) -> None:
+    request = Conv((3, 3), channels, 32 if channels < 256 else channels)
+    bound = 5e-6 if winograd.form_for(request, row.real) is winograd.COARSE else 2e-6
+    problem = Problem.of(request, random)
+    normal = random.standard_normal((1, 9, 13, channels), np.float32)
+    for x in (normal, np.abs(normal)):
+        out = problem.run(row, x, alone, padding=(1, 1), output=(9, 13))
+        given = (problem.weights, problem.bias, problem.scale, (1, 1), (9, 13))
+        exact = oracle.convolution(request, x, *given)
+        assert np.abs(out - exact).max() <= bound * np.abs(exact).max()
+
+
+def test_many_weights_are_transformed_to_fewer_places() -> None:
+    for row in isa.ROWS:
+        few, many = (Conv((3, 3), n, n) for n in (64, 512))
+        assert winograd.form_for(few, row.real) is winograd.COARSE
+        assert winograd.form_for(many, row.real) is winograd.FINE
+        exact = dataclasses.replace(few, hybrid=True)
+        assert winograd.form_for(exact, row.real) is winograd.EXACT
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 @pytest.mark.parametrize("request_", [Conv((3, 3), 6, 5), Depthwise((3, 3), 6)])
 def test_poison_stays_in_its_image(

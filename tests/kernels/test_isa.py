@@ -78,7 +78,7 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     plain = cell.Variant(1, False, False, False, False, False)
     dots += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
     if row.dense is not None:
-        dots.append(winograd.unit(row.dense, False))
+        dots.append(winograd.unit(row.dense, winograd.EXACT, False))
     coded = [tile for tile in (row.dot, row.crossed) if tile is not None]
     quantized = [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return [*UNITS, *dots, *quantized]
@@ -163,7 +163,7 @@ def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
     tile = row_.dense
     assert tile is not None
     height = tile.heights[-1]
-    text = jit.assembly(winograd.unit(tile, False), row_, X86)
+    text = jit.assembly(winograd.unit(tile, winograd.EXACT, False), row_, X86)
     loop = hot_loop(text, f"block{height}", tile.mnemonic)
     assert _count(loop, tile.mnemonic) == height * tile.vectors
     assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"

@@ -1,17 +1,26 @@
-"""3×3 convolutions with 2.25 times fewer products: Winograd's F(2×2, 3×3), exact in integers.
+"""3×3 convolutions with fewer products, by Winograd's F(m×m, 3×3).
 
-Four output pixels come of a 4×4 patch ``d``: ``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A``. With ``2G`` in place
-of ``G`` everything is an integer: transformed weights stay under 9 · 127, transformed codes within
-4 · 128, both fit int16, and the result is 4 times the sum that the convolution asks for. Sums wrap
-at 32 bits without harm as long as that result fits, which ``MAX_DEPTH`` sees to.
+``m × m`` output pixels come of a patch ``d`` of ``n × n`` pixels, ``n = m + 2``:
+``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A``, so that n² products do the work of 9 m².
 
-It pays where products of int16 pairs are what there is, and is slower than a convolution by dot
-products of bytes. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks".
+F(2×2), 2.25 times fewer products, is exact in integers: with ``2G`` in place of ``G`` transformed
+weights stay under 9 · 127, transformed codes within 4 · 128, both fit int16, and the result is 4
+times the sum that the convolution asks for. Sums wrap at 32 bits without harm as long as that
+result fits, which ``MAX_DEPTH`` sees to. It pays where products of int16 pairs are what there is,
+and is slower than a convolution by dot products of bytes.
+
+In float F(4×4) has 4 times fewer products, and four times the weights. Its points ±3/4 and ±3/2
+lose a third of what the usual ±1 and ±2 lose (docs/numerics.md has figures).
+
+Sources: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"; Barabasz et al.,
+"Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks".
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,17 +39,18 @@ from octolite.kernels.spec import Conv2D
 from octolite.kernels.window import Pair, Window, window_of
 
 ARGS = Record(
-    a=PTR,  # int16 codes of the padded images
+    a=PTR,  # int16 codes, or floats, of the padded images
     image_bytes=I64,
     row_bytes=I64,
     pixel_bytes=I64,
     depth=I64,
-    panels=PTR,  # [panel, 16, step, …]
+    panels=PTR,  # [panel, place, step, …]
     panel_bytes=I64,
     panel_at=PTR,  # int64 [panel, 3]: unused, first channel, channels
     panel_count=I64,
+    panel_chunk=I64,  # panels of a tile
     steps=I64,  # steps of the tile in the depth
-    scale=PTR,
+    scale=PTR,  # (hybrid only, as are the next and row_scale, row_zero)
     total=PTR,
     bias=PTR,
     row_scale=PTR,  # float32 [batch]
@@ -52,7 +62,8 @@ ARGS = Record(
     patches=I64,  # of an image
     patches_x=I64,  # in a row of patches
     chunk=I64,  # patches of a tile; a multiple of the block's height
-    chunks=I64,  # tiles of an image
+    chunks=I64,  # such tiles of an image
+    batch=I64,
     low=F32,
     high=F32,
 )
@@ -60,79 +71,174 @@ ARGS = Record(
 MAX_DEPTH = 1024
 MIN_CHANNELS = 16
 
-# Bytes of transformed codes that a tile keeps on its stack.
-_KEPT = 64 * 1024
 
-_G2 = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.int16)
+@dataclass(frozen=True, eq=False)
+class Form:
+    """F(size×size, 3×3), made of the finite points 0, p, -p, q, -q, …; infinity is the last.
+
+    ``scale``: what each dimension of the transformed weights is multiplied by, so that they are
+    integers; results are as many times too large, twice.
+    """
+
+    points: tuple[float, ...]
+    scale: int = 1
+
+    @property
+    def size(self) -> int:
+        return len(self.points) - 1
+
+    @property
+    def extent(self) -> int:
+        """Pixels along the side of a patch."""
+        return self.size + 2
+
+    @property
+    def places(self) -> int:
+        return self.extent**2
+
+    @property
+    def name(self) -> str:
+        return f"{self.size}x{self.size}"
+
+    @cached_property
+    def g(self) -> Array:
+        """``scale · G`` [extent, 3]: the kernel at each point, over what ``Bᵀ`` leaves out."""
+        rows = [
+            [p**0 / self._rest(p), p / self._rest(p), p**2 / self._rest(p)] for p in self.points
+        ]
+        return np.array([*rows, [0, 0, 1]]) * self.scale
+
+    def _rest(self, point: float) -> float:
+        return float(np.prod([point - other for other in self.points if other != point]))
+
+    @cached_property
+    def b(self) -> Array:
+        """``Bᵀ`` [extent, extent] before :func:`_mirror`."""
+        rows = [np.poly([q for q in self.points if q != p])[::-1] for p in self.points]
+        whole = np.zeros((self.extent, self.extent))
+        whole[:-1, :-1] = rows
+        whole[-1] = np.poly(self.points)[::-1]
+        return self._halves(whole)
+
+    @cached_property
+    def a(self) -> Array:
+        """``Aᵀ`` [size, extent] behind :func:`_mirror`."""
+        whole = np.zeros((self.extent, self.size))
+        whole[:-1] = np.vander(self.points, self.size, increasing=True)
+        whole[-1, -1] = 1
+        return self._halves(whole).T
+
+    def _halves(self, lines: Array) -> Array:
+        """The even and the odd half of each pair of lines that belongs to points p and -p."""
+        halves = lines.copy()
+        for i in range(1, self.size, 2):
+            halves[i] = (lines[i] + lines[i + 1]) / 2
+            halves[i + 1] = (lines[i] - lines[i + 1]) / 2
+        return halves
+
+    def weights(self, weights: Array, dtype: np.dtype[np.generic]) -> Array:
+        """``scale² · G g Gᵀ`` of [channels, 3, 3, depth]: [channels, places, depth]."""
+        both = np.kron(self.g, self.g)
+        given = weights.reshape(len(weights), 9, -1)
+        out = np.empty((len(given), self.places, given.shape[2]), dtype)
+        for channel, taps in zip(out, given, strict=True):
+            channel[...] = both @ taps.astype(np.float64)
+        return out
 
 
-def pays(request: Conv2D, isa: Isa) -> bool:
-    """Whether a convolution is better computed here."""
-    return (
-        request.hybrid
-        and isa.dense is not None
-        and request.kernel == (3, 3)
-        and request.stride == request.dilation == (1, 1)
-        and request.groups == 1
-        and MIN_CHANNELS <= request.in_channels <= MAX_DEPTH
-        and request.out_channels >= MIN_CHANNELS
-    )
+EXACT = Form((0, 1, -1), scale=2)
+FINE = Form((0, 1, -1))
+COARSE = Form((0, 0.75, -0.75, 1.5, -1.5))
 
 
-def transform_weights(weights: Array) -> Array:
-    """``4 · G g Gᵀ`` of int8 [channels, 3, 3, depth]: int16 [channels, 16, depth]."""
-    columns = np.einsum("ia,nabc->nibc", _G2, weights.astype(np.int16))
-    both = np.einsum("jb,nibc->nijc", _G2, columns)
-    return np.asarray(both.reshape(len(weights), 16, -1))
+def _mirror(values: Sequence[Value]) -> list[Value]:
+    """Sums and differences of the pairs between the first value and the last."""
+    first, *inner, last = values
+    pairs = zip(inner[::2], inner[1::2], strict=True)
+    return [first, *(x for even, odd in pairs for x in (even + odd, even - odd)), last]
+
+
+def _combine(k: Builder, row: Array, values: Sequence[Value]) -> Value:
+    """``row · values``."""
+    terms = [(float(c), v) for c, v in zip(row, values, strict=True) if c]
+    terms.sort(key=lambda term: term[0] != 1)
+    first, x = terms[0]
+    total = x if first == 1 else x * first
+    for c, v in terms[1:]:
+        total = total + v if c == 1 else total - v if c == -1 else k.fma(v, c, total)
+    return total
+
+
+def _apply_b(k: Builder, form: Form, d: Sequence[Value]) -> list[Value]:
+    return _mirror([_combine(k, row, d) for row in form.b])
+
+
+def _apply_a(k: Builder, form: Form, m: Sequence[Value]) -> list[Value]:
+    mirrored = _mirror(m)
+    return [_combine(k, row, mirrored) for row in form.a]
+
+
+def _both(apply: Any, k: Builder, form: Form, d: list[list[Value]]) -> list[list[Value]]:
+    """``apply`` to the columns of a square, then to its rows."""
+    columns = [apply(k, form, column) for column in zip(*d, strict=True)]
+    return [apply(k, form, row) for row in zip(*columns, strict=True)]
 
 
 # Code --------------------------------------------------------------------------------------
 
 
-def unit(tile: Tile, curved: bool) -> Unit:
-    """``winograd(args, tile)``: a chunk of patches, all channels."""
+def unit(tile: Tile, form: Form, curved: bool) -> Unit:
+    """``winograd(args, tile)``: a chunk of patches, a chunk of panels."""
 
     def emit(module: Any, isa: Isa) -> None:
         for height in tile.heights:
             _emit_block(module, tile, height)
-        _emit_gather(module, tile)
-        _emit_scatter(module, tile, curved)
-        _emit_tile(module, tile)
+        _emit_gather(module, tile, form)
+        _emit_scatter(module, tile, form, curved)
+        _emit_tile(module, tile, form)
 
     return Unit(
-        f"winograd {tile.name} {tile.heights}x{tile.width} tanh={curved}", ("winograd",), emit
+        f"winograd {form.name} {tile.name} {tile.heights}x{tile.width} tanh={curved}",
+        ("winograd",),
+        emit,
     )
 
 
+def _code_lanes(tile: Tile) -> int:
+    return 4 * tile.lanes // tile.code.itemsize
+
+
 def _row_bytes(args: SimpleNamespace, tile: Tile) -> Value:
-    """Of one patch's transformed codes: whole vectors."""
-    lanes = 2 * tile.lanes
-    result: Value = (args.depth + (lanes - 1)) // lanes * (2 * lanes)
+    """Of one patch at one place: whole vectors."""
+    lanes = _code_lanes(tile)
+    result: Value = (args.depth + (lanes - 1)) // lanes * (4 * tile.lanes)
     return result
 
 
-def _emit_tile(module: Any, tile: Tile) -> None:
+def _emit_tile(module: Any, tile: Tile, form: Form) -> None:
     k = Builder(module, "winograd", (PTR, I64))
     address, index = k.args
     args = ARGS.load(k, address)
-    image = index // args.chunks
+    first_panel = index // (args.batch * args.chunks) * args.panel_chunk
+    last_panel = k.smin(first_panel + args.panel_chunk, args.panel_count)
+    image = index // args.chunks % args.batch
     first = index % args.chunks * args.chunk
     count = k.smin(args.chunk, args.patches - first)
     row_bytes = _row_bytes(args, tile)
-    codes = k.stack(args.chunk * row_bytes * 16)
-    sums = k.stack(args.chunk * (16 * 4 * tile.width))
+    codes = k.stack(args.chunk * row_bytes * form.places)
+    sums = k.stack(args.chunk * (form.places * 4 * tile.width))
 
     with k.loop(0, count) as patches:
         patch = first + patches.index
-        y, x = patch // args.patches_x * 2, patch % args.patches_x * 2
+        y, x = patch // args.patches_x * form.size, patch % args.patches_x * form.size
         source = args.a + (image * args.image_bytes + y * args.row_bytes + x * args.pixel_bytes)
         _invoke(k, "gather", address, source, codes + patches.index * row_bytes)
-    with k.loop(0, args.panel_count) as panels:
+    with k.loop(first_panel, last_panel) as panels:
         weights = args.panels + panels.index * args.panel_bytes
-        with k.loop(0, 16) as places:
+        with k.loop(0, form.places) as places:
             line = codes + places.index * args.chunk * row_bytes
             out = sums + places.index * args.chunk * (4 * tile.width)
-            b = weights + places.index * (args.panel_bytes // 16)
+            b = weights + places.index * (args.panel_bytes // form.places)
             _blocks(k, tile, count, line, row_bytes, b, args.steps, out)
         with k.loop(0, count) as patches:
             at = sums + patches.index * (4 * tile.width)
@@ -150,7 +256,7 @@ def _blocks(
     steps: Value,
     out: Value,
 ) -> None:
-    """All patches at one of the 16 places; the last block takes the lowest height that holds
+    """All patches at one of the places; the last block takes the lowest height that holds
     the rest (what lies behind it in the buffers is computed and not used)."""
     top = tile.heights[-1]
     whole = count // top * top
@@ -173,7 +279,7 @@ def _invoke(k: Builder, name: str, *args: Value) -> None:
 
 
 def _emit_block(module: Any, tile: Tile, height: int) -> None:
-    """``blockH(codes, row_bytes, weights, steps, out)``: sums of products, int32 [H, width]."""
+    """``blockH(codes, row_bytes, weights, steps, out)``: sums of products [H, width]."""
     k = Builder(module, f"block{height}", (PTR, I64, PTR, I64, PTR), local=True)
     codes, row_bytes, weights, steps, out = k.args
     rows = [codes + row_bytes * r for r in range(height)]
@@ -184,81 +290,118 @@ def _emit_block(module: Any, tile: Tile, height: int) -> None:
     k.ret()
 
 
-def _emit_gather(module: Any, tile: Tile) -> None:
-    """``gather(args, source, out)``: ``Bᵀ d B`` of the patch at ``source``, [16, chunk, depth]."""
+def _emit_gather(module: Any, tile: Tile, form: Form) -> None:
+    """``gather(args, source, out)``: ``Bᵀ d B`` of the patch at ``source``, [place, chunk, depth].
+
+    An image of codes has slack behind it; a float image may end with its last pixel.
+    """
     k = Builder(module, "gather", (PTR, PTR, PTR), local=True)
     address, source, out = k.args
     args = ARGS.load(k, address)
     place_bytes = _row_bytes(args, tile) * args.chunk
-    lanes = 2 * tile.lanes
-    with k.loop(0, args.depth, lanes) as loop:
-        at = source + loop.index * 2
-        d = [
-            [
-                k.load(vec(I16, lanes), at + args.row_bytes * i + args.pixel_bytes * j)
-                for j in range(4)
-            ]
-            for i in range(4)
-        ]
-        rows = [_apply_b([d[i][j] for i in range(4)]) for j in range(4)]  # [column][place]
-        for i in range(4):
-            for j, value in enumerate(_apply_b([rows[column][i] for column in range(4)])):
-                k.store(value, out + place_bytes * (4 * i + j) + loop.index * 2)
+    lanes, item = _code_lanes(tile), tile.code.itemsize
+    kind = vec(I16 if tile.sum == I32 else F32, lanes)
+    across = range(form.extent)
+
+    def vectors(c: Value, load: Any) -> None:
+        at = source + c * item
+        d = [[load(at + args.row_bytes * i + args.pixel_bytes * j) for j in across] for i in across]
+        for i, row in enumerate(_both(_apply_b, k, form, d)):
+            for j, value in enumerate(row):
+                k.store(value, out + place_bytes * (form.extent * i + j) + c * item)
+
+    full = args.depth if tile.sum == I32 else args.depth // lanes * lanes
+    with k.loop(0, full, lanes) as loop:
+        vectors(loop.index, lambda at: k.load(kind, at))
+    if tile.sum == F32:
+        with k.when(full < args.depth):
+            mask = k.first(args.depth - full, lanes)
+            vectors(full, lambda at: k.load_first(kind, at, mask))
     k.ret()
 
 
-def _apply_b(d: list[Value]) -> list[Value]:
-    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
-
-
-def _apply_a(m: list[Value]) -> list[Value]:
-    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
-
-
-def _emit_scatter(module: Any, tile: Tile, curved: bool) -> None:
-    """``scatter(args, sums, image, patch, panel)``: four output pixels of one panel."""
+def _emit_scatter(module: Any, tile: Tile, form: Form, curved: bool) -> None:
+    """``scatter(args, sums, image, patch, panel)``: the output pixels of a patch, of one panel."""
     k = Builder(module, "scatter", (PTR, PTR, I64, I64, I64), local=True)
     address, sums, image, patch, panel = k.args
     args = ARGS.load(k, address)
-    scale = k.load(F32, args.row_scale + image * 4)
-    zero = k.load(I32, args.row_zero + image * 4)
+    hybrid = tile.sum == I32
+    if hybrid:
+        scale = k.load(F32, args.row_scale + image * 4)
+        zero = k.load(I32, args.row_zero + image * 4)
     place_bytes = args.chunk * (4 * tile.width)
     channel = k.load(I64, args.panel_at + panel * 24 + 8)
     count = k.load(I64, args.panel_at + panel * 24 + 16)
-    y, x = patch // args.patches_x * 2, patch % args.patches_x * 2
-    whole = vec(I32, tile.lanes)
+    y, x = patch // args.patches_x * form.size, patch % args.patches_x * form.size
+    corner = (image * args.rows + y) * args.columns + x
+    nowhere = k.stack(k.const(I64, 4 * tile.lanes))
+    kind, shift = vec(tile.sum, tile.lanes), 2 * (form.scale.bit_length() - 1)
+    across, outputs = range(form.extent), range(form.size)
+
+    def finish(acc: Value, at: Value) -> Value:
+        if hybrid:
+            return activate(k, args, rescale(k, args, at, acc >> shift, scale, zero), curved)
+        return activate(k, args, acc + k.load(kind, args.bias + at), curved)
+
     for v in range(tile.vectors):
+        line = sums + 4 * tile.lanes * v
         m = [
-            [k.load(whole, sums + place_bytes * (4 * i + j) + 4 * tile.lanes * v) for j in range(4)]
-            for i in range(4)
+            [k.load(kind, line + place_bytes * (form.extent * i + j)) for j in across]
+            for i in across
         ]
-        columns = [_apply_a([m[i][j] for i in range(4)]) for j in range(4)]
+        at = panel * (4 * tile.width) + 4 * tile.lanes * v
+        results = [[finish(acc, at) for acc in row] for row in _both(_apply_a, k, form, m)]
         rest = count - tile.lanes * v
-        full, mask = rest >= tile.lanes, k.first(rest, tile.lanes)
-        for i in range(2):
-            for j, acc in enumerate(_apply_a([columns[column][i] for column in range(4)])):
-                at = panel * (4 * tile.width) + 4 * tile.lanes * v
-                result = activate(k, args, rescale(k, args, at, acc >> 2, scale, zero), curved)
-                pixel = (image * args.rows + y + i) * args.columns + x + j
-                out = args.out + (pixel * args.channels + channel) * 4 + 4 * tile.lanes * v
-                with k.when((y + i < args.rows) & (x + j < args.columns)):
-                    _store(k, result, out, full, mask)
+        placed = []
+        for i in outputs:
+            for j in outputs:
+                pixel = args.out + ((corner + args.columns * i + j) * args.channels + channel) * 4
+                inside = (y + i < args.rows) & (x + j < args.columns) & (rest > 0)
+                to = k.select(inside, pixel + 4 * tile.lanes * v, nowhere)
+                placed.append((results[i][j], to))
+        mask = k.first(rest, tile.lanes)
+        with k.either(rest >= tile.lanes) as (whole, partial):
+            with whole:
+                for value, to in placed:
+                    k.store(value, to)
+            with partial:
+                for value, to in placed:
+                    k.store_first(value, to, mask)
     k.ret()
-
-
-def _store(k: Builder, value: Value, address: Value, full: Value, mask: Value) -> None:
-    with k.either(full) as (whole, partial):
-        with whole:
-            k.store(value, address)
-        with partial:
-            k.store_first(value, address, mask)
 
 
 # Layer -------------------------------------------------------------------------------------
 
 
+def pays(request: Conv2D, isa: Isa) -> bool:
+    """Whether a convolution is better computed here."""
+    return (
+        (isa.dense is not None or not request.hybrid)
+        and request.kernel == (3, 3)
+        and request.stride == request.dilation == (1, 1)
+        and request.groups == 1
+        and MIN_CHANNELS <= request.in_channels <= MAX_DEPTH
+        and request.out_channels >= MIN_CHANNELS
+    )
+
+
+def form_for(request: Conv2D, tile: Tile) -> Form:
+    """The faster form: four times as many weights take longer to read than products to make,
+    where they are many, as images then are small."""
+    if request.hybrid:
+        return EXACT
+    few = request.in_channels * request.out_channels * tile.rate <= _READ
+    return COARSE if few else FINE
+
+
+# Weights of which so many are read while a core multiplies a product a cycle.
+_READ = 1 << 20
+# Bytes of transformed patches that a tile keeps on its stack.
+_KEPT = 192 * 1024
+
+
 class WinogradLayer(Layer):
-    """A convolution for which :func:`pays` holds. ``weights``: int8 [channels, 3, 3, depth]."""
+    """A convolution for which :func:`pays` holds. ``weights``: [channels, 3, 3, depth]."""
 
     request: Conv2D
 
@@ -270,13 +413,15 @@ class WinogradLayer(Layer):
         bias: Array | None,
         weight_scale: Array | None,
     ) -> None:
-        tile = isa.dense
+        tile = isa.dense if request.hybrid else isa.real
         assert tile is not None
-        super().__init__(request, isa, tile, f"winograd {tile.name}")
-        totals = weights.sum(axis=(1, 2, 3), dtype=np.int32)
-        transformed = transform_weights(weights)
+        form = form_for(request, tile)
+        super().__init__(request, isa, tile, f"winograd {form.name} {tile.name}")
+        totals = weights.sum(axis=(1, 2, 3), dtype=np.int32) if request.hybrid else None
+        transformed = form.weights(weights, tile.weight)
+        self.form = form
         self.panels = pack.panels(tile, transformed, 1, bias, weight_scale, totals)
-        self._fn = jit.load(unit(tile, self.curved), isa)["winograd"]
+        self._fn = jit.load(unit(tile, form, self.curved), isa)["winograd"]
 
     def launch(
         self,
@@ -293,19 +438,21 @@ class WinogradLayer(Layer):
         launch = Launch((batch, rows, columns, channels), macs)
         if 0 in launch.output_shape:
             return launch
-        patches_y, patches_x = -(-rows // 2), -(-columns // 2)
-        even = (2 * patches_y, 2 * patches_x)  # what lies beyond the result is padding
-        window = Window(given.shape, (3, 3), (1, 1), (1, 1), padding, even)
-        image = self._code_image(launch, INPUT, window, threads)
+        size = self.form.size
+        patches_y, patches_x = -(-rows // size), -(-columns // size)
+        whole = (size * patches_y, size * patches_x)  # what lies beyond the result is padding
+        window = Window(given.shape, (3, 3), (1, 1), (1, 1), padding, whole)
+        prepared = self._code_image if self.request.hybrid else self._float_image
+        image = prepared(launch, INPUT, window, threads)
         patches = patches_y * patches_x
-        chunk = self._chunk(patches, depth, batch, threads)
-        chunks = -(-patches // chunk)
         panels = self.panels
+        chunk, panel_chunk = self._tiling(patches, depth, batch, threads)
+        chunks = -(-patches // chunk)
         launch.add(
             self.label,
             self._fn,
             ARGS,
-            batch * chunks,
+            batch * chunks * -(-panels.count // panel_chunk),
             a=image.place,
             image_bytes=image.image_bytes,
             row_bytes=image.row_bytes,
@@ -315,6 +462,7 @@ class WinogradLayer(Layer):
             panel_bytes=panels.data.nbytes // panels.count,
             panel_at=panels.at,
             panel_count=panels.count,
+            panel_chunk=panel_chunk,
             steps=-(-depth // self.tile.depth),
             scale=panels.scale,
             total=panels.total,
@@ -329,15 +477,27 @@ class WinogradLayer(Layer):
             patches_x=patches_x,
             chunk=chunk,
             chunks=chunks,
+            batch=batch,
             low=self.low,
             high=self.high,
         )
         return launch
 
-    def _chunk(self, patches: int, depth: int, batch: int, threads: int) -> int:
-        """Patches of a tile: as many as keep their codes in the cache, yet some tiles for every
-        thread."""
-        top = self.tile.heights[-1]
-        most = max(1, _KEPT // (32 * depth * top))
-        shared = math.ceil(patches * batch / (top * 4 * threads)) if threads > 1 else most
-        return top * max(1, min(most, shared, -(-patches // top)))
+    def _tiling(self, patches: int, depth: int, batch: int, threads: int) -> Pair:
+        """Patches and panels of a tile: as many patches as the cache keeps, so that weights are
+        read seldom, and yet some tiles for every thread."""
+        top, count = self.tile.heights[-1], self.panels.count
+        each = self.form.places * depth * self.tile.code.itemsize
+        chunks = -(-patches * each // _KEPT)
+        chunk = pack.round_up(-(-patches // chunks), top)
+        panel_chunk = count
+        wanted = 1 if threads == 1 else 4 * threads
+        while batch * -(-patches // chunk) * -(-count // panel_chunk) < wanted:
+            of_weights = panel_chunk * self.panels.data.nbytes // count
+            if panel_chunk > 1 and (chunk <= top or of_weights > chunk * each):
+                panel_chunk = -(-panel_chunk // 2)
+            elif chunk > top:
+                chunk = pack.round_up(-(-chunk // 2), top)
+            else:
+                break
+        return chunk, panel_chunk
