@@ -82,7 +82,7 @@ class ConstantMatMul:
         self.y_shape = weights.shape
         self.layers = [
             FullyConnectedLayer(each, isa, w[:, None], None, weight_scale)
-            for w in upright.reshape(-1, channels, depth)
+            for w in upright.reshape(math.prod(weights.shape[:-2]), channels, depth)
         ]
         kind = "hybrid" if request.hybrid else "float"
         self.label = self.layers[0].label if self.layers else f"{kind} {isa.name}"

@@ -41,6 +41,11 @@ class Frame:
     cut: Pair
     origin: Pair
 
+    def sees(self, phase: Pair, stride: Pair) -> bool:
+        """Whether any pixel of the result belongs to a phase."""
+        axes = zip(phase, self.cut, stride, self.output, strict=True)
+        return all((p - cut) % step < extent for p, cut, step, extent in axes)
+
 
 class TransposeConvLayer(Layer):
     """``weights``: [channels, kernel_h, kernel_w, depth]."""
@@ -82,7 +87,8 @@ class TransposeConvLayer(Layer):
         launch = Launch((batch, *output_hw, self.request.out_channels), 0)
         if 0 in launch.output_shape:
             return launch
-        cuts = zip(self.request.kernel, self.request.stride, padding, output_hw, strict=True)
+        stride = self.request.stride
+        cuts = zip(self.request.kernel, stride, padding, output_hw, strict=True)
         (taps_y, top, count_y), (taps_x, left, count_x) = (_reach(*axis) for axis in cuts)
         window = Window(
             (batch, height, width, depth),
@@ -95,8 +101,7 @@ class TransposeConvLayer(Layer):
         prepare = self._code_image if self.request.hybrid else self._float_image
         image = prepare(launch, INPUT, window, threads)
         frame = Frame(batch, output_hw, padding, window.padding)
-        found = [self._product(at, image, frame) for at in self._phases]
-        found = [p for p in found if p.rows.count(self.tile)]
+        found = [self._product(at, image, frame) for at in self._phases if frame.sees(at, stride)]
         launch.macs = sum(p.macs(self.tile) for p in found)
         clamp = self.low, self.high, self.curved
         products.add(launch, self.label, self.isa, self.tile, found, clamp, threads)

@@ -25,6 +25,9 @@ from octolite.ops.case import case, const, f32, int8_weights, weights
 from octolite.ops.conv import check_bias
 from octolite.ops.shapes import constant_ints, rank_of, window_padding
 
+MAX_PHASES = 1024
+"""Strides (of both axes, multiplied) up to which a kernel is built: each phase has its own."""
+
 
 class TransposeConv(Operator):
     """Every pixel of x [n, h, w, c] spreads weights [out, kernel_h, kernel_w, c] over the result.
@@ -153,8 +156,8 @@ class TransposeConv(Operator):
         w, x = inputs[1], inputs[2]
         if x is None or w is None or w.data is None or x.dtype is not FLOAT32:
             return None
-        hybrid = self.is_hybrid(inputs)
-        if not (hybrid or w.dtype is FLOAT32):
+        hybrid, phases = self.is_hybrid(inputs), self.stride_h * self.stride_w
+        if not (hybrid or w.dtype is FLOAT32) or not 1 <= phases <= MAX_PHASES:
             return None
         channels, height, width, depth = w.data.shape
         return spec.TransposeConv2D(
