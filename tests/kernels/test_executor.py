@@ -8,6 +8,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -126,19 +127,57 @@ def test_steps_can_be_run_without_preparing() -> None:
     assert (counts[0] == 1).all()
 
 
-def test_callers_take_turns() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_second_caller_is_refused(threads: int) -> None:
+    """While a step waits, whoever comes is told so; the first caller is not disturbed."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait(args: int, tile: int) -> None:
+        inside.set()
+        assert go_on.wait(60)
+
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(wait)
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
     steps, counts, _ = note_steps([9])
-    with Executor(3) as executor:
-        program = executor.prepare(steps)
-        callers = [
-            threading.Thread(target=lambda: [executor.run(program) for _ in range(50)])
-            for _ in range(4)
-        ]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-    assert (counts[0] == 200).all()
+    with Executor(threads) as executor:
+        blocked = Step(address, NOTE.pack(counts=0, order=0, clock=0), 1, "wait", function)
+        program = executor.prepare([blocked, *steps])
+        first = threading.Thread(target=executor.run, args=(program,))
+        first.start()
+        assert inside.wait(60)
+        for refused in (program, executor.prepare(steps)):
+            with pytest.raises(UsageError, match=r"another thread is running this.*clone"):
+                executor.run(refused)
+        assert not counts[0].any()
+        go_on.set()
+        first.join()
+        assert (counts[0] == 1).all()
+        executor.run(program)
+    assert (counts[0] == 2).all()
+
+
+def test_sleeping_workers_are_woken() -> None:
+    """Long pauses between runs send the workers to sleep; steps wait for a second thread."""
+    threads = 3
+    seen: set[int] = set()
+    met = threading.Barrier(threads)
+
+    def meet(args: int, tile: int) -> None:
+        seen.add(threading.get_ident())
+        met.wait(60)
+
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(meet)
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    with Executor(threads) as executor:
+        step = Step(address, NOTE.pack(counts=0, order=0, clock=0), threads, "meet", function)
+        program = executor.prepare([step, step])
+        for pause in (0.0, 0.05, 0.05, 0.0):
+            time.sleep(pause)
+            seen.clear()
+            executor.run(program)
+            assert len(seen) == threads
 
 
 def crew() -> list[threading.Thread]:
@@ -146,6 +185,7 @@ def crew() -> list[threading.Thread]:
 
 
 def test_close_frees_the_threads() -> None:
+    gc.collect()
     before = len(crew())
     executor = Executor(4)
     assert len(crew()) == before + 3
@@ -158,6 +198,7 @@ def test_close_frees_the_threads() -> None:
 
 
 def test_collection_frees_the_threads() -> None:
+    gc.collect()
     before = len(crew())
     executor = Executor(3)
     executor.run(note_steps([10])[0])

@@ -42,11 +42,12 @@ def look_up(
     numbers, rows, out = buffers
     numbers.array[...], rows.array[...] = ids, table
     order = (rows, numbers) if request.table_first else (numbers, rows)
-    executor.run(launch.steps([b.address for b in order], out.address, 0))
+    faults = launch.faults()
+    executor.run(launch.steps([b.address for b in order], out.address, 0, faults))
     for buffer in buffers:
         buffer.check()
     for check in launch.checks:
-        check()
+        check(faults)
     return out.array.copy()
 
 

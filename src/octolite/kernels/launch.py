@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from octolite.ir.types import Array
 from octolite.kernels.record import Record
 
@@ -14,7 +16,7 @@ from octolite.kernels.record import Record
 @dataclass(frozen=True, slots=True)
 class Place:
     """An address that is known when the buffers are: ``base`` is ``input0``, ``input1``, …,
-    ``output0``, … or ``scratch``."""
+    ``output0``, …, ``scratch`` or ``faults``."""
 
     base: str
     offset: int = 0
@@ -62,20 +64,32 @@ class Launch:
 
     ``output_shape``: extents of the (first) result. ``scratch_bytes``: working memory, 64-byte
     aligned, that the steps need while they run. ``macs``: multiplications of the operator.
-    ``checks``: to be called when the steps have run; they raise for what the steps found wrong.
+    ``fault_words``: int64 words, zero at first, in which the steps note what they find wrong.
+    ``checks``: to be called with these when the steps have run; they raise for what stands there.
+
+    A launch is bound to buffers by :meth:`steps`, as often as there are threads that run it; it
+    does not change by that.
     """
 
     output_shape: tuple[int, ...]
     macs: int
     stages: list[Stage] = field(default_factory=list)
     scratch_bytes: int = 0
-    checks: list[Callable[[], None]] = field(default_factory=list)
+    fault_words: int = 0
+    checks: list[Callable[[Array], None]] = field(default_factory=list)
 
     def reserve(self, size: int) -> Place:
         """``size`` bytes of scratch, 64-byte aligned."""
         place = Place("scratch", self.scratch_bytes)
         self.scratch_bytes += -(-size // 64) * 64
         return place
+
+    def reserve_faults(self, words: int, check: Callable[[Array], None]) -> Place:
+        """``words`` int64 for what goes wrong; ``check`` raises for it, and sets them to zero."""
+        first = self.fault_words
+        self.fault_words += words
+        self.checks.append(_behind(first, check))
+        return Place("faults", 8 * first)
 
     def add(
         self,
@@ -93,6 +107,8 @@ class Launch:
         """Take over the stages of ``other``; ``bases`` are the places of its buffers here. Its
         scratch becomes part of this one's."""
         bases["scratch"] = self.reserve(other.scratch_bytes)
+        bases["faults"] = Place("faults", 8 * self.fault_words)
+        first, self.fault_words = self.fault_words, self.fault_words + other.fault_words
 
         def move(value: Operand) -> Operand:
             if not isinstance(value, Place):
@@ -107,16 +123,27 @@ class Launch:
             )
             self.stages.append(replace(stage, operands=operands, more=tuple(more)))
         self.macs += other.macs
-        self.checks += other.checks
+        self.checks += [_behind(first, check) for check in other.checks]
+
+    def faults(self) -> Array:
+        """Words for the steps of one binding."""
+        return np.zeros(self.fault_words, np.int64)
 
     def steps(
-        self, input_ptr: int | Sequence[int], output_ptr: int | Sequence[int], scratch_ptr: int
+        self,
+        input_ptr: int | Sequence[int],
+        output_ptr: int | Sequence[int],
+        scratch_ptr: int,
+        faults: Array | None = None,
     ) -> list[Step]:
         """The steps that compute into these buffers, to be run one after the other.
 
         ``input_ptr``, ``output_ptr``: the address of the input and output, or of each of several.
+        ``faults``: what the checks are to be called with.
         """
-        bases = {"scratch": scratch_ptr}
+        if faults is None:
+            faults = self.faults()
+        bases = {"scratch": scratch_ptr, "faults": int(faults.ctypes.data)}
         for kind, given in (("input", input_ptr), ("output", output_ptr)):
             pointers = [given] if isinstance(given, int) else given
             bases.update({f"{kind}{i}": pointer for i, pointer in enumerate(pointers)})
@@ -135,7 +162,12 @@ class Launch:
                 ),
                 stage.tiles,
                 stage.label,
-                stage,
+                (stage, faults),
             )
             for stage in self.stages
         ]
+
+
+def _behind(first: int, check: Callable[[Array], None]) -> Callable[[Array], None]:
+    """``check`` of the words from ``first`` on."""
+    return lambda faults: check(faults[first:])

@@ -111,7 +111,6 @@ class LookupLayer:
         launch = Launch((*table[:axis], *input_shape, *table[axis + 1 :]), 0)
         count, row = math.prod(input_shape), math.prod(table[axis + 1 :])
         total = math.prod(table[:axis]) * count
-        fault = np.zeros(2, np.int64)
         chunk = max(1, _TILE // max(row * self.request.size, 1))
         if scale is not None and scale.size not in (1, table[axis]):
             raise KernelError(f"{scale.size} scales for a table of {table[axis]} rows")
@@ -134,9 +133,8 @@ class LookupLayer:
             scale=NOWHERE if scales is None else scales,
             scale_step=4 if scales is not None and scales.size > 1 else 0,
             chunk=chunk,
-            fault=fault,
+            fault=launch.reserve_faults(2, lambda fault: _check(fault, table[axis])),
         )
-        launch.checks.append(lambda: _check(fault, table[axis]))
         return launch
 
 

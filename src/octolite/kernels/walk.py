@@ -3,14 +3,18 @@
 A program is a list of steps; every thread walks it from the first to the last. It takes tiles
 from its own share of a step, then from the others' shares, and goes on when all tiles of the step
 are done, by whomever. No step waits for a thread that the system has not scheduled: whoever comes
-late finds nothing left to do.
+late finds nothing left to do. A program for one thread is a plain loop.
 
-``gate`` is the meeting point. The caller publishes a program, leads the walk, closes the gate and
-waits until nobody is inside; only then may the program's counters be used again.
+``gate`` is the meeting point. The caller publishes a program there, wakes whoever sleeps, walks it,
+closes the gate and waits until nobody is inside; only then may the program's counters be used
+again. All of that is one call, ``run``, which gives one of :data:`DONE`, :data:`BUSY` and
+:data:`CLOSED`. Workers look out for the next program for some microseconds, then sleep on a
+condition variable of the system's.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from octolite.kernels.isa import Isa
@@ -18,14 +22,23 @@ from octolite.kernels.jit import Unit
 from octolite.kernels.record import Record
 from octolite.kernels.simd import I32, I64, PTR, VOID, Builder, Value
 
-# Fields of the gate, a cache line each: the open program (0: none), how many were published, how
-# many threads are inside; then one line for each worker.
 LINE = 64
-PROGRAM, EPOCH, INSIDE, WORKERS = (LINE * i for i in range(4))
-# Of a worker: whether it is awake, the last epoch that it has seen, whether it serves on.
-AWAKE, SEEN, STAY = 0, 8, 16
+GATE = Record(
+    workers=I64,
+    rest=PTR,  # sched_yield
+    lock=PTR,  # pthread_mutex_lock, and so on
+    unlock=PTR,
+    signal=PTR,
+    sleep=PTR,  # pthread_cond_wait
+)
+# What changes at the gate, a cache line each: the open program (0: none), how many were published,
+# how many threads are inside, whether a caller is; whether the workers shall go. Then the workers.
+PROGRAM, EPOCH, INSIDE, TAKEN, CLOSING, WORKERS = (LINE * i for i in range(1, 7))
+# Of a worker: whether it is awake, whether it has been called, its mutex and its condition.
+AWAKE, CALLED, MUTEX, CONDITION, WORKER = 0, 8, LINE, 2 * LINE, 3 * LINE
 
 PROGRAM_FIELDS = Record(
+    gate=PTR,
     steps=I64,
     threads=I64,
     table=PTR,  # [steps]: function, arguments, tiles
@@ -34,23 +47,23 @@ PROGRAM_FIELDS = Record(
     clock=PTR,  # int clock_gettime(int, int64[2])
     clock_id=I64,
     now=PTR,  # int64 [2]
-    rest=PTR,  # sched_yield
     timed=I64,  # whether to fill times
 )
+
+DONE, BUSY, CLOSED = range(3)
 
 # Pauses before a thread that waits lets others run, or a worker goes to sleep.
 SPINS = 2000
 
-EXPORTS = ("alone", "publish", "lead", "serve")
+EXPORTS = ("run", "serve", "dismiss")
 
 
 def unit() -> Unit:
     def emit(module: Any, isa: Isa) -> None:
         _emit_walk(module)
-        _emit_alone(module)
-        _emit_publish(module)
-        _emit_lead(module)
+        _emit_run(module)
         _emit_serve(module)
+        _emit_dismiss(module)
 
     return Unit("walk", EXPORTS, emit)
 
@@ -74,28 +87,47 @@ def _wait(k: Builder, address: Value, value: Value, rest: Value) -> None:
             k.call_at(rest, I32)
 
 
-def _now(k: Builder, program: Any) -> Value:
-    """Nanoseconds."""
-    k.call_at(program.clock, I32, program.clock_id.trunc(I32), program.now)
-    return k.load(I64, program.now) * 1_000_000_000 + k.load(I64, program.now + 8)
+# Steps and tiles ---------------------------------------------------------------------------
+
+
+def _step(k: Builder, program: SimpleNamespace, index: Value) -> tuple[Value, Value, Value]:
+    """The function of a step, its arguments and its tiles."""
+    at = program.table + index * 24
+    return k.load(PTR, at), k.load(PTR, at + 8), k.load(I64, at + 16)
+
+
+def _note_time(k: Builder, program: SimpleNamespace, index: Value, timed: Value, sign: int) -> None:
+    """Add the time, in nanoseconds, to what is noted for a step (-1: set it to minus that)."""
+    with k.when(timed):
+        k.call_at(program.clock, I32, program.clock_id.trunc(I32), program.now)
+        now = k.load(I64, program.now) * 1_000_000_000 + k.load(I64, program.now + 8)
+        at = program.times + index * 8
+        k.store(k.load(I64, at) + now if sign > 0 else k.const(I64, 0) - now, at)
+
+
+def _walk_alone(k: Builder, program: SimpleNamespace) -> None:
+    timed = program.timed > 0
+    with k.loop(0, program.steps) as steps:
+        fn, args, tiles = _step(k, program, steps.index)
+        _note_time(k, program, steps.index, timed, -1)
+        with k.loop(0, tiles) as loop:
+            k.call_at(fn, VOID, args, loop.index)
+        _note_time(k, program, steps.index, timed, 1)
 
 
 def _emit_walk(module: Any) -> None:
-    """``walk(program, thread)``."""
+    """``walk(program, thread)``, one of several."""
     k = Builder(module, "walk", (PTR, I64), local=True)
     address, thread = k.args
     program = PROGRAM_FIELDS.load(k, address)
+    rest = GATE.load(k, program.gate).rest
     threads = program.threads
     timed = thread.equals(0) & (program.timed > 0)
     with k.loop(0, program.steps) as steps:
-        step = program.table + steps.index * 24
-        fn, args = k.load(PTR, step), k.load(PTR, step + 8)
-        tiles = k.load(I64, step + 16)
+        fn, args, tiles = _step(k, program, steps.index)
         taken = program.counters + steps.index * ((threads + 1) * LINE)
         done = taken + threads * LINE
-        with k.when(timed):
-            k.store(k.const(I64, 0) - _now(k, program), program.times + steps.index * 8)
-
+        _note_time(k, program, steps.index, timed, -1)
         with k.loop(0, threads, carry=[k.const(I64, 0)]) as shares:
             share = (thread + shares.index) % threads
             first = (share * tiles + threads - 1) // threads
@@ -109,91 +141,108 @@ def _emit_walk(module: Any) -> None:
         (count,) = shares.carry
         with k.when(count > 0):
             k.atomic_add(done, count)
-        _wait(k, done, tiles, program.rest)
-
-        with k.when(timed):
-            at = program.times + steps.index * 8
-            k.store(k.load(I64, at) + _now(k, program), at)
-    k.ret()
-
-
-def _emit_publish(module: Any) -> None:
-    """``publish(gate, program, workers)``: open the gate; bit i is set if worker i must be woken.
-
-    Nobody is inside, as the last run ended so.
-    """
-    k = Builder(module, "publish", (PTR, PTR, I64), I64)
-    gate, address, workers = k.args
-    _reset(k, address)
-    k.atomic_store(address.address(), gate + PROGRAM)
-    k.atomic_add(gate + EPOCH, 1)
-    with k.loop(0, workers, carry=[k.const(I64, 0)]) as loop:
-        awake = gate + (loop.index * LINE + WORKERS + AWAKE)
-        asleep = k.atomic_swap(awake, 0, 1)
-        loop.carry = [loop.carry[0] | (asleep.zext(I64) << loop.index)]
-    k.ret(loop.carry[0])
-
-
-def _reset(k: Builder, address: Value) -> None:
-    """Set the counters of a program that nobody walks to zero."""
-    program = PROGRAM_FIELDS.load(k, address)
-    with k.loop(0, program.steps * (program.threads + 1)) as lines:
-        k.store(k.const(I64, 0), program.counters + lines.index * LINE)
-
-
-def _emit_alone(module: Any) -> None:
-    """``alone(program)``: the whole of it in the calling thread."""
-    k = Builder(module, "alone", (PTR,))
-    _reset(k, k.args[0])
-    _call_walk(k, k.args[0], k.const(I64, 0))
-    k.ret()
-
-
-def _emit_lead(module: Any) -> None:
-    """``lead(gate)``: walk the open program, close the gate, wait until all have left."""
-    k = Builder(module, "lead", (PTR,))
-    (gate,) = k.args
-    program = k.load(PTR, gate + PROGRAM)
-    _call_walk(k, program, k.const(I64, 0))
-    k.atomic_store(0, gate + PROGRAM)
-    rest = PROGRAM_FIELDS.load(k, program).rest
-    _wait(k, gate + INSIDE, k.const(I64, 0), rest)
-    k.ret()
-
-
-def _emit_serve(module: Any) -> None:
-    """``serve(gate, worker)``: help with programs until none came for a while."""
-    k = Builder(module, "serve", (PTR, I64))
-    gate, worker = k.args
-    mine = gate + (worker * LINE + WORKERS)
-    with k.repeat() as loop:
-        seen = k.load(I64, mine + SEEN)
-        with k.repeat([k.const(I64, 0)]) as wait:
-            wait.leave(k.atomic_load(gate + EPOCH).compare("!=", seen))
-            wait.leave(wait.carry[0] > SPINS)
-            _pause(k)
-            wait.carry = [wait.carry[0] + 1]
-        with k.either(wait.carry[0] > SPINS) as (idle, called):
-            with idle:
-                # Asleep, unless a program came just now and its caller has not seen us sleep.
-                k.atomic_store(0, mine + AWAKE)
-                fresh = k.atomic_load(gate + EPOCH).compare("!=", seen)
-                with k.when(fresh):
-                    back = k.atomic_swap(mine + AWAKE, 0, 1)
-                    k.store(back.zext(I64), mine + STAY)
-                with k.when(fresh ^ 1):
-                    k.store(k.const(I64, 0), mine + STAY)
-            with called:
-                k.store(k.const(I64, 1), mine + STAY)
-                k.store(k.atomic_load(gate + EPOCH), mine + SEEN)
-                k.atomic_add(gate + INSIDE, 1)
-                program = k.atomic_load(gate + PROGRAM)
-                with k.when(program.compare("!=", 0)):
-                    _call_walk(k, program.pointer(), worker + 1)
-                k.atomic_add(gate + INSIDE, -1)
-        loop.leave(k.load(I64, mine + STAY).equals(0))
+        _wait(k, done, tiles, rest)
+        _note_time(k, program, steps.index, timed, 1)
     k.ret()
 
 
 def _call_walk(k: Builder, program: Value, thread: Value) -> None:
     k.ir.call(k.module.globals["walk"], [program.raw, thread.raw])
+
+
+# The caller --------------------------------------------------------------------------------
+
+
+def _emit_run(module: Any) -> None:
+    """``run(program)``: all of it, by the calling thread and the workers of its gate."""
+    k = Builder(module, "run", (PTR,), I64)
+    (address,) = k.args
+    program = PROGRAM_FIELDS.load(k, address)
+    gate = program.gate
+    closed = k.atomic_load(gate + CLOSING) > 0
+    free = k.atomic_swap(gate + TAKEN, 0, 1)
+    ready = free & (closed ^ 1)
+    with k.when(ready), k.either(program.threads > 1) as (several, alone):
+        with several:
+            _lead(k, address, program)
+        with alone:
+            _walk_alone(k, program)
+    with k.when(free):
+        k.atomic_store(0, gate + TAKEN)
+    k.ret(k.select(closed, k.const(I64, CLOSED), k.select(free, k.const(I64, DONE), BUSY)))
+
+
+def _lead(k: Builder, address: Value, program: SimpleNamespace) -> None:
+    """Open the gate, walk, close it, wait until all have left."""
+    gate = program.gate
+    with k.loop(0, program.steps * (program.threads + 1)) as lines:
+        k.store(k.const(I64, 0), program.counters + lines.index * LINE)
+    k.atomic_store(address.address(), gate + PROGRAM)
+    _call_workers(k, gate)
+    _call_walk(k, address, k.const(I64, 0))
+    k.atomic_store(0, gate + PROGRAM)
+    _wait(k, gate + INSIDE, k.const(I64, 0), GATE.load(k, gate).rest)
+
+
+def _call_workers(k: Builder, address: Value) -> None:
+    """Let those who look out see that there is something, and wake those who sleep."""
+    gate = GATE.load(k, address)
+    k.atomic_add(address + EPOCH, 1)
+    with k.loop(0, gate.workers) as loop:
+        worker = address + (loop.index * WORKER + WORKERS)
+        with k.when(k.atomic_swap(worker + AWAKE, 0, 1)):
+            k.call_at(gate.lock, I32, worker + MUTEX)
+            k.store(k.const(I64, 1), worker + CALLED)
+            k.call_at(gate.signal, I32, worker + CONDITION)
+            k.call_at(gate.unlock, I32, worker + MUTEX)
+
+
+def _emit_dismiss(module: Any) -> None:
+    """``dismiss(gate)``: the workers go, and nothing runs any more."""
+    k = Builder(module, "dismiss", (PTR,))
+    k.atomic_store(1, k.args[0] + CLOSING)
+    _call_workers(k, k.args[0])
+    k.ret()
+
+
+# The workers -------------------------------------------------------------------------------
+
+
+def _emit_serve(module: Any) -> None:
+    """``serve(gate, worker)``: help with programs until dismissed."""
+    k = Builder(module, "serve", (PTR, I64))
+    address, worker = k.args
+    gate = GATE.load(k, address)
+    mine = address + (worker * WORKER + WORKERS)
+    with k.repeat([k.const(I64, 0)]) as loop:
+        (seen,) = loop.carry
+        with k.repeat([k.const(I64, 0)]) as wait:
+            wait.leave(k.atomic_load(address + EPOCH).compare("!=", seen))
+            wait.leave(wait.carry[0] > SPINS)
+            _pause(k)
+            wait.carry = [wait.carry[0] + 1]
+        with k.when(wait.carry[0] > SPINS):
+            k.atomic_store(0, mine + AWAKE)
+            # A program that came just now: its caller may not have seen us go to sleep.
+            fresh = k.atomic_load(address + EPOCH).compare("!=", seen)
+            back = fresh & k.atomic_swap(mine + AWAKE, 0, fresh.zext(I64))
+            with k.when(back ^ 1):
+                _sleep(k, gate, mine)
+        loop.leave(k.atomic_load(address + CLOSING) > 0)
+        loop.carry = [k.atomic_load(address + EPOCH)]
+        k.atomic_add(address + INSIDE, 1)
+        program = k.atomic_load(address + PROGRAM)
+        with k.when(program.compare("!=", 0)):
+            _call_walk(k, program.pointer(), worker + 1)
+        k.atomic_add(address + INSIDE, -1)
+    k.ret()
+
+
+def _sleep(k: Builder, gate: SimpleNamespace, mine: Value) -> None:
+    """Until called."""
+    k.call_at(gate.lock, I32, mine + MUTEX)
+    with k.repeat() as loop:
+        loop.leave(k.load(I64, mine + CALLED) > 0)
+        k.call_at(gate.sleep, I32, mine + CONDITION, mine + MUTEX)
+    k.store(k.const(I64, 0), mine + CALLED)
+    k.call_at(gate.unlock, I32, mine + MUTEX)

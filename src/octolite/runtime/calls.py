@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
@@ -39,6 +40,12 @@ class Callees:
         self._executor = executor
         self._threads = threads
         self._memory_limit = memory_limit
+
+    def clone(self, executor: Executor) -> Callees:
+        """The same graphs with memory of their own, run by ``executor``."""
+        other = copy.copy(self)
+        other._contexts, other._executor = {}, executor
+        return other
 
     def __call__(self, graph: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of ``graph`` for ``arrays``; they hold until it is called again."""

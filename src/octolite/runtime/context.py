@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octolite.errors import RuntimeModelError
+from octolite.errors import RuntimeModelError, UsageError
 from octolite.ir.graph import Value, called_by
 from octolite.ir.types import Array
 from octolite.ops.control import ControlFlow
 from octolite.runtime.arena import allocate
+from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
 
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
     from octolite.runtime.calls import Callees
-    from octolite.runtime.executor import Executor, Program
 
 
 @dataclass(slots=True)
@@ -45,9 +47,11 @@ class Timing:
 
 
 class Context:
-    """Memory for one plan, and the plan bound to it. Not to be run by two threads at once.
+    """Memory for one plan, and the plan bound to it; a second thread that runs it is refused.
 
-    ``callees`` runs the graphs of control flow.
+    ``callees`` runs the graphs of control flow. ``call``: runs everything once and gives 0, or
+    why it did not (:data:`~octolite.runtime.executor.REFUSED`): the one native call itself, where
+    all is compiled.
     """
 
     def __init__(self, plan: Plan, executor: Executor, threads: int, callees: Callees) -> None:
@@ -56,6 +60,7 @@ class Context:
         self.executor = executor
         self.threads = threads
         self.arena = allocate(plan.arena_bytes)
+        self.scratch = self.arena[plan.scratch_offset :]
         self.arrays: dict[int, Array] = {}
         for value in plan.graph.values():
             slot = plan.slots[id(value)]
@@ -66,6 +71,11 @@ class Context:
         self.variables = [v for v in plan.graph.values() if v.is_variable and id(v) in self.arrays]
         self.reset_variables()
         self.schedule = self._bind()
+        self._busy = threading.Lock()
+        self.call: Callable[[], int] = self._attempt
+        match self.schedule:
+            case [NativeRun(program, _, [])]:
+                self.call = program.call
 
     def _view(self, slot: Slot, offset: int) -> Array:
         extents, size = slot.extents, slot.nbytes
@@ -121,10 +131,10 @@ class Context:
                 flush()
                 schedule.append(step)
                 continue
-            steps = self._steps(step.unit, step.launch)
+            steps, asked = self._steps(step.unit, step.launch, self.scratch)
             native.extend(steps)
             owners.extend([step.unit] * len(steps))
-            checks.extend((step.unit, check) for check in step.launch.checks)
+            checks.extend((step.unit, check) for check in asked)
         flush()
         return schedule
 
@@ -137,14 +147,18 @@ class Context:
         source, result = id(node.inputs[0]), id(node.output)
         return offsets.get(source, -1) != offsets.get(result, -2)
 
-    def _steps(self, unit: Unit, launch: Launch, scratch: Array | None = None) -> list[Any]:
-        if scratch is None:
-            scratch = self.arena[self.plan.scratch_offset :]
-        return launch.steps(
+    def _steps(
+        self, unit: Unit, launch: Launch, scratch: Array
+    ) -> tuple[list[Any], list[Callable[[], None]]]:
+        """The steps of a launch, and what to ask when they have run."""
+        faults = launch.faults()
+        steps = launch.steps(
             [self._contiguous(v, unit).ctypes.data for v in unit.read_inputs],
             [self.arrays[id(v)].ctypes.data for v in unit.node.outputs],
             scratch.ctypes.data,
+            faults,
         )
+        return steps, [partial(check, faults) for check in launch.checks]
 
     def _contiguous(self, value: Value, unit: Unit) -> Array:
         """The array of ``value`` as compiled code can read it; it stays where it is found."""
@@ -155,7 +169,21 @@ class Context:
     # -- running --------------------------------------------------------------------------------
 
     def run(self, timings: dict[int, Timing] | None = None) -> None:
-        """Run everything once. Raises what an operator raises, the node named."""
+        """Run everything once. Raises what an operator raises, the node named, and
+        :class:`UsageError` while another thread runs it."""
+        if refused := self.call() if timings is None else self._attempt(timings):
+            raise UsageError(REFUSED[refused])
+
+    def _attempt(self, timings: dict[int, Timing] | None = None) -> int:
+        if not self._busy.acquire(blocking=False):
+            return BUSY
+        try:
+            self._go_through(timings)
+        finally:
+            self._busy.release()
+        return 0
+
+    def _go_through(self, timings: dict[int, Timing] | None) -> None:
         for item in self.schedule:
             if isinstance(item, NativeRun):
                 self._run_native(item, timings)
@@ -240,9 +268,9 @@ class Context:
                 extents = [d or 0 for d in found.shape or ()]
                 self.arrays[id(value)] = np.empty(extents, value.dtype.numpy)
         scratch = allocate(launch.scratch_bytes)
-        steps = self._steps(unit, launch, scratch)
+        steps, checks = self._steps(unit, launch, scratch)
         self.executor.run(self.executor.prepare(steps))
-        for check in launch.checks:
+        for check in checks:
             naming(unit.node, check)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,8 +14,8 @@ from octolite.ir.graph import Signature, Value, called_by
 from octolite.ir.types import Array
 from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
-from octolite.runtime.executor import Executor
-from octolite.runtime.plan import MEMORY_LIMIT, make_plan
+from octolite.runtime.executor import REFUSED, Executor
+from octolite.runtime.plan import MEMORY_LIMIT, Plan, make_plan
 from octolite.runtime.prepare import HYBRID_MODES, Hybrid, prepare
 from octolite.tflite.read import read
 
@@ -37,7 +38,8 @@ class Interpreter:
         UsageError: arguments that cannot be meant.
         ModelError: the file is damaged, invalid or uses something unsupported.
 
-    One interpreter must not be run by two threads at once.
+    An interpreter serves one thread at a time; a thread that runs it while another does is
+    refused. :meth:`clone` gives each thread one of its own.
     """
 
     def __init__(
@@ -69,7 +71,36 @@ class Interpreter:
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }
+        self._bind(None)
+
+    def clone(self) -> Interpreter:
+        """Another interpreter of the same model, for another thread.
+
+        Both share the weights, the compiled code and the plan. The clone has tensors, state (zero
+        at first) and ``num_threads`` threads of its own, so that both can run at the same time.
+        It is ready where this one is; inputs are not copied.
+        """
+        other = copy.copy(self)
+        other._shapes = dict(self._shapes)
+        other._executor = Executor(self._threads)
+        other._callees = self._callees.clone(other._executor)
+        other._bind(None if self._context is None else self._context.plan)
+        return other
+
+    def _bind(self, plan: Plan | None) -> None:
+        """Set memory aside for ``plan``; ``None``: shapes have changed, there is none."""
         self._context: Context | None = None
+        # Tensors that lie in one place, by their index; and those of them that can be read.
+        self._homes: dict[int, Array] = {}
+        self._lasting: dict[int, Array] = {}
+        if plan is None:
+            return
+        self._context = Context(plan, self._executor, self._threads, self._callees)
+        for index, value in enumerate(self._values):
+            if id(value) in plan.offsets:
+                self._homes[index] = array = self._context.arrays[id(value)]
+                if self._lasts(value):
+                    self._lasting[index] = array
 
     # -- shapes and memory ------------------------------------------------------------------------
 
@@ -80,7 +111,7 @@ class Interpreter:
         """
         if self._context is None:
             plan = make_plan(self._prepared, self._shapes, self._threads, self._memory_limit)
-            self._context = Context(plan, self._executor, self._threads, self._callees)
+            self._bind(plan)
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
@@ -104,7 +135,7 @@ class Interpreter:
             raise UsageError(f"input {value.name!r} is {_signature(value)}, asked for {shape}")
         if self._shapes[id(value)] != shape:
             self._shapes[id(value)] = shape
-            self._context = None
+            self._bind(None)
 
     def _ready(self, doing: str) -> Context:
         if self._context is None:
@@ -162,6 +193,15 @@ class Interpreter:
 
         Raises :class:`octolite.UsageError` saying what was expected.
         """
+        place = self._homes.get(tensor_index)
+        if (
+            place is not None
+            and type(value) is np.ndarray
+            and value.shape == place.shape
+            and value.dtype == place.dtype
+        ):
+            place[...] = value
+            return
         tensor = self._value(tensor_index)
         array = np.asarray(value)
         if tensor.dtype.kind != "s" and array.dtype != tensor.dtype.numpy:
@@ -188,21 +228,25 @@ class Interpreter:
 
         Raises :class:`octolite.UsageError` for an intermediate tensor, whose memory is reused.
         """
-        return self._present(tensor_index).copy()
+        place = self._lasting.get(tensor_index)
+        return (self._present(tensor_index) if place is None else place).copy()
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
         """A function that gives a view of the tensor's memory, for access without a copy."""
         self._value(tensor_index)
         return lambda: self._present(tensor_index)
 
+    def _lasts(self, value: Value) -> bool:
+        """Whether no other tensor takes the memory of ``value`` while the model runs."""
+        is_input = id(value) in self._shapes
+        return is_input or value.is_variable or self._model.main.is_output(value)
+
     def _present(self, index: int) -> Array:
         value = self._value(index)
         if value.data is not None:
             return value.data  # what runs may be a dequantized or a packed copy
         context = self._ready("reading a tensor")
-        graph = self._model.main
-        lasting = value.is_variable or graph.is_output(value)
-        if not (lasting or id(value) in self._shapes):
+        if not self._lasts(value):
             raise UsageError(
                 f"tensor {index} ({value.name!r}) is an intermediate result, whose memory is "
                 "reused; make it an output of the model to read it"
@@ -217,9 +261,12 @@ class Interpreter:
     def invoke(self) -> None:
         """Run the model on the inputs as they are set.
 
-        Raises :class:`octolite.RuntimeModelError` when the data does not suit an operator.
+        Raises :class:`octolite.RuntimeModelError` when the data does not suit an operator, and
+        :class:`octolite.UsageError` while another thread runs this interpreter.
         """
-        self._ready("invoke()").run()
+        context = self._context or self._ready("invoke()")
+        if refused := context.call():
+            raise UsageError(REFUSED[refused])
 
     def profile(self, runs: int = 10) -> list[Timing]:
         """Run ``runs`` times and give each operator's time, in nanoseconds, run by run."""
