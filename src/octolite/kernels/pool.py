@@ -34,6 +34,9 @@ ARGS = Record(
 
 KINDS = ("average", "max")
 
+# Vectors of channels that go over a window together.
+TOGETHER = 4
+
 
 def unit(kind: str, curved: bool) -> Unit:
     """``pool(args, tile)``: one row of output pixels."""
@@ -50,14 +53,19 @@ def unit(kind: str, curved: bool) -> Unit:
             x = columns.index * args.stride_w - args.left
             xs = k.smax(x, 0), k.smin(x + args.kernel_w, args.width)
             out = line + columns.index * args.channels * 4
-            full = args.channels // isa.lanes * isa.lanes
-            with k.loop(0, full, isa.lanes) as loop:
-                at = loop.index * 4
-                k.store(_window(k, isa, args, kind, curved, source + at, ys, xs, None), out + at)
-            with k.when(full < args.channels):
-                mask = k.first(args.channels - full, isa.lanes)
-                at = full * 4
-                result = _window(k, isa, args, kind, curved, source + at, ys, xs, mask)
+            start = k.const(I64, 0)
+            for vectors in (TOGETHER, 1):
+                stop = args.channels // (vectors * isa.lanes) * (vectors * isa.lanes)
+                with k.loop(start, stop, vectors * isa.lanes) as loop:
+                    at = loop.index * 4
+                    found = _window(k, isa, args, kind, curved, source + at, ys, xs, vectors)
+                    for v, result in enumerate(found):
+                        k.store(result, out + (at + 4 * isa.lanes * v))
+                start = stop
+            with k.when(start < args.channels):
+                mask = k.first(args.channels - start, isa.lanes)
+                at = start * 4
+                (result,) = _window(k, isa, args, kind, curved, source + at, ys, xs, 1, mask)
                 k.store_first(result, out + at, mask)
         k.ret()
 
@@ -73,24 +81,27 @@ def _window(
     source: Value,
     ys: tuple[Value, Value],
     xs: tuple[Value, Value],
-    mask: Value | None,
-) -> Value:
-    """One vector of channels over the part of a window that is inside the image."""
+    vectors: int,
+    mask: Value | None = None,
+) -> list[Value]:
+    """``vectors`` of channels over the part of a window that is inside the image."""
     real = vec(F32, isa.lanes)
-    start = k.const(real, 0.0 if kind == "average" else float("-inf"))
-    with k.loop(*ys, carry=[start]) as rows:
+    begin = k.const(real, 0.0 if kind == "average" else float("-inf"))
+    with k.loop(*ys, carry=[begin] * vectors) as rows:
         with k.loop(*xs, carry=rows.carry) as columns:
             pixel = rows.index * args.width + columns.index
-            at = source + pixel * args.channels * 4
-            x = k.load(real, at) if mask is None else k.load_first(real, at, mask)
-            (acc,) = columns.carry
-            columns.carry = [acc + x if kind == "average" else maths.maximum(k, acc, x)]
+            for v, acc in enumerate(columns.carry):
+                at = source + (pixel * args.channels * 4 + 4 * isa.lanes * v)
+                x = k.load(real, at) if mask is None else k.load_first(real, at, mask)
+                columns.carry[v] = acc + x if kind == "average" else maths.maximum(k, acc, x)
         rows.carry = columns.carry
-    (acc,) = rows.carry
+    sums = rows.carry
     if kind == "average":
-        count = (ys[1] - ys[0]) * (xs[1] - xs[0])
-        acc = acc / count.to_float().splat(isa.lanes)
-    return maths.tanh(k, acc) if curved else maths.clamp(k, acc, args.low, args.high)
+        count = ((ys[1] - ys[0]) * (xs[1] - xs[0])).to_float().splat(isa.lanes)
+        sums = [acc / count for acc in sums]
+    if curved:
+        return [maths.tanh(k, acc) for acc in sums]
+    return [maths.clamp(k, acc, args.low, args.high) for acc in sums]
 
 
 class PoolLayer:
