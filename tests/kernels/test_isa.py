@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import importlib
+import itertools
+import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from octolite import kernels
 from octolite.errors import KernelError
+from octolite.ir.types import Array
 from octolite.kernels import (
     cell,
     copy,
@@ -22,6 +27,7 @@ from octolite.kernels import (
     lookup,
     maps,
     normalize,
+    pack,
     pool,
     prepare,
     reduce,
@@ -32,31 +38,31 @@ from octolite.kernels import (
     walk,
     winograd,
 )
-from octolite.kernels.simd import PTR, Builder, vec
-from tests.kernels.conftest import RUNNABLE
+from octolite.kernels.simd import I32, I64, PTR, Builder, vec
+from tests.kernels.conftest import RUNNABLE, around
 
 X86 = "x86_64-unknown-linux-gnu"
 ARM = "aarch64-unknown-linux-gnu"
-UNITS = [
-    *(depthwise.unit(hybrid, False, 3, 2, 1) for hybrid in (False, True)),
-    prepare.float_unit(),
-    maps.unary_unit("tanh"),
-    maps.unary_unit("log"),
-    maps.binary_unit("add", False),
-    pool.unit("max", False),
-    softmax.unit(False),
-    softmax.unit(True),
-    normalize.unit(False),
-    reduce.unit("mean", 3),
-    reduce.unit("max", 0),
-    resize.unit("bilinear"),
-    resize.unit("nearest"),
-    *(copy.unit(size) for size in (1, 2, 4, 8)),
-    lookup.unit(spec.Lookup(4, 8)),
-    lookup.unit(spec.Lookup(1, 4, scaled=True)),
-    svdf.unit(True),
-    walk.unit(),
-]
+# What makes the units that take no tile, and arguments for it.
+PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
+    depthwise.unit: [(False, False, 3, 2, 1), (True, False, 3, 2, 1)],
+    prepare.float_unit: [()],
+    maps.unary_unit: [("tanh",), ("log",)],
+    maps.binary_unit: [("add", False)],
+    pool.unit: [("max", False)],
+    softmax.unit: [(False,), (True,)],
+    normalize.unit: [(False,)],
+    reduce.unit: [("mean", 3), ("max", 0)],
+    resize.unit: [("bilinear",), ("nearest",)],
+    copy.unit: [(size,) for size in (1, 2, 4, 8)],
+    lookup.unit: [(spec.Lookup(4, 8),), (spec.Lookup(1, 4, scaled=True),)],
+    svdf.unit: [(True,)],
+    walk.unit: [()],
+}
+# What makes those that do: units() says with which tiles.
+TILED = (dot.unit, cell.unit, winograd.unit, prepare.unit)
+PRODUCTS = {"vpmaddwd": 16, "vpdpbusd": 32, "vpmaddubsw": 32, "vfmadd": 8, "fmla": 4}
+PRODUCTS |= {"tdpbssd": 16 * 16 * 64, "sdot": 16, "smmla": 32}
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
@@ -72,29 +78,61 @@ def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
 
 
 def units(row: isa.Isa) -> list[jit.Unit]:
-    dots = [dot.unit(tile, curved) for tile in _tiles(row).values() for curved in (False, True)]
-    states = [tile for kind, tile in _tiles(row).items() if kind != "dense"]
+    tiles = _tiles(row)
+    found = [maker(*given) for maker, cases in PLAIN.items() for given in cases]
+    found += [dot.unit(tile, curved) for tile in tiles.values() for curved in (False, True)]
+    states = [tile for kind, tile in tiles.items() if kind != "dense"]
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
-    dots += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
-    if row.dense is not None:
-        dots.append(winograd.unit(row.dense, winograd.EXACT, False))
-    coded = [tile for tile in (row.dot, row.crossed) if tile is not None]
-    quantized = [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
-    return [*UNITS, *dots, *quantized]
+    found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
+    if row.dense is not None and row.dense.code.itemsize == 2:
+        found.append(winograd.unit(row.dense, winograd.EXACT, False))
+    coded = [tile for tile in tiles.values() if tile.sum == I32]
+    return found + [
+        prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)
+    ]
+
+
+def test_no_unit_is_forgotten() -> None:
+    """Whatever makes a unit stands in one of the lists above."""
+    makers = set()
+    for module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
+        for name, found in vars(importlib.import_module(module.name)).items():
+            public = name == "unit" or (name.endswith("_unit") and not name.startswith("_"))
+            if public and callable(found) and found.__module__ == module.name:
+                makers.add(found)
+    assert makers == {*PLAIN, *TILED}
 
 
 def one_step(tile: isa.Tile) -> jit.Unit:
-    """``step(acc, a, b)``: one use of the tile on memory."""
+    """``step(acc, a, b)``: one use of the tile on memory, added to what is there unless the tile
+    starts from its own zero."""
 
     def emit(module: Any, row: isa.Isa) -> None:
         k = Builder(module, "step", (PTR, PTR, PTR))
         acc, a, b = k.args
-        total = k.load(vec(tile.sum, tile.lanes), acc)
-        k.store(tile.emit(k, total, tile.load_a(k, a), tile.load_b(k, b)), acc)
+        total = tile.zero(k) if tile.zero else k.load(vec(tile.sum, tile.lanes), acc)
+        rows = [a + tile.depth * tile.code.itemsize * r for r in range(tile.rows)]
+        total = tile.emit(k, total, tile.load_a(k, rows, k.const(I64, 0)), tile.load_b(k, b))
+        for r, sums in enumerate(tile.split(total)):
+            k.store(sums, acc + 4 * tile.lanes * r)
         k.ret()
 
     return jit.Unit(f"one step {tile.name} {tile.lanes}", ("step",), emit)
+
+
+def operands(tile: isa.Tile, random: np.random.Generator) -> tuple[Array, Array, Array]:
+    """An accumulator, rows and weights in the tile's order: extremes where they are integers."""
+    shapes = (tile.rows, tile.lanes), (tile.rows, tile.depth), tile.order
+    if tile.sum != I32:
+        acc, a, b = (random.standard_normal(shape, np.float32) for shape in shapes)
+        return acc, a, b
+    acc = random.integers(-(2**31) + 2**21, 2**31 - 2**21, shapes[0]).astype(np.int32)
+    codes = random.choice([-128, -127, -1, 0, 1, 126, 127], shapes[1])
+    weights = random.choice([-127, -1, 0, 1, 127], shapes[2])
+    if tile.zero is not None:
+        acc[...] = 0
+    return acc, (codes + tile.offset).astype(tile.code), weights.astype(tile.weight)
 
 
 @pytest.mark.parametrize(("row", "kind"), tiles_of(RUNNABLE))
@@ -104,38 +142,79 @@ def test_tiles_do_what_their_model_says(
     tile = _tiles(row)[kind]
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(jit.load(one_step(tile), row)["step"])
     for _ in range(200):
-        if kind == "real":
-            a = random.standard_normal(tile.depth, np.float32)
-            b = random.standard_normal((tile.lanes, tile.depth), np.float32)
-            acc = random.standard_normal(tile.lanes, np.float32)
-        else:
-            codes = random.choice([-128, -127, -1, 0, 1, 126, 127], tile.depth)
-            a = (codes + tile.offset).astype(tile.code)
-            b = random.choice([-127, -1, 0, 1, 127], (tile.lanes, tile.depth)).astype(tile.weight)
-            acc = random.integers(-(2**31) + 2**18, 2**31 - 2**18, tile.lanes).astype(np.int32)
+        acc, a, b = operands(tile, random)
         expected = tile.model(acc, a, b)
         step(acc.ctypes.data, a.ctypes.data, b.ctypes.data)
         np.testing.assert_allclose(acc, expected, rtol=1e-6 if kind == "real" else 0, atol=1e-6)
 
 
+def test_the_model_of_tdpbssd_is_that_of_the_manual(random: np.random.Generator) -> None:
+    """Intel's description, byte by byte: ``srcdest.row[m].dword[n] += src1.row[m].byte[4k + i] *
+    src2.row[k].byte[4n + i]``."""
+    tile = isa.by_name("amx").dense
+    assert tile is not None
+    acc, a, b = operands(tile, random)
+    srcdest, src1, src2 = acc.astype(np.int64), a.astype(np.int64), b.reshape(16, 64).astype(int)
+    for m, n, k, i in itertools.product(range(16), range(16), range(16), range(4)):
+        srcdest[m, n] += src1[m, 4 * k + i] * src2[k, 4 * n + i]
+    np.testing.assert_array_equal(tile.model(acc, a, b), srcdest)
+
+
+@pytest.mark.parametrize(("row", "kind"), tiles_of(isa.ROWS))
+@pytest.mark.parametrize("again", [False, True])
+def test_panels_times_the_model_are_the_product(
+    row: isa.Isa, kind: str, again: bool, random: np.random.Generator
+) -> None:
+    """What is packed, read step by step as the tile's model does: on any machine."""
+    tile = _tiles(row)[kind]
+    if again and tile is row.real:
+        pytest.skip("float weights are packed once")
+    width, height = tile.width, tile.rows
+    for channels, depth in itertools.product((1, width - 1, width + 1), around(tile.depth)):
+        taps = 2
+        a = random.integers(-128, 128, (height, taps, depth))
+        w = random.integers(-127, 128, (channels, taps, depth)).astype(tile.weight)
+        packed = pack.panels(row.dot if again else tile, w, 1, None, None).data
+        if again:
+            packed = pack.again(packed, row.dot, tile)
+        count, _, steps, vectors = packed.shape[:4]
+        codes = np.zeros((height, taps, steps * tile.depth), np.int64)
+        codes[..., :depth] = a
+        sums = np.zeros((count, vectors, height, tile.lanes), np.int64)
+        for panel, tap, step, v in np.ndindex(count, taps, steps, vectors):
+            read = codes[:, tap, step * tile.depth : (step + 1) * tile.depth]
+            sums[panel, v] = tile.model(sums[panel, v], read, packed[panel, tap, step, v])
+        found = sums.transpose(2, 0, 1, 3).reshape(height, -1)
+        expected = a.reshape(height, -1) @ w.reshape(channels, -1).astype(np.int64).T
+        np.testing.assert_array_equal(found[:, :channels], expected)
+        assert not found[:, channels:].any()
+
+
 @pytest.mark.parametrize("row_", isa.ROWS, ids=lambda row: row.name)
 def test_every_row_compiles_anywhere(row_: isa.Isa) -> None:
-    for unit in units(row_):
-        text = jit.assembly(unit, row_, X86)
-        assert all(f"{name}:" in text for name in unit.exports)
+    for triple in (f"{row_.arch}-unknown-linux-gnu",) if row_.arch else (X86, ARM):
+        for unit in units(row_):
+            text = jit.assembly(unit, row_, triple)
+            assert all(f"{name}:" in text for name in unit.exports)
 
 
-def test_the_generic_row_is_portable() -> None:
-    for unit in units(isa.GENERIC):
-        text = jit.assembly(unit, isa.GENERIC, ARM)
-        assert all(f"{name}:" in text for name in unit.exports)
+def test_rows_know_their_target() -> None:
+    assert jit.llvm.get_default_triple() == isa.GENERIC.triple
+    targets = {row.triple.split("-")[0] for row in isa.ROWS}
+    assert {"x86_64", "aarch64"} <= {target.replace("arm64", "aarch64") for target in targets}
+
+
+JUMP = r"\n\.L\w+:.*|\n\t(?:j\w+|b(?:\.\w+)?|t?cbn?z|tbn?z)\t.*"
+
+
+def function(text: str, name: str) -> str:
+    return text.split(f"\n{name}:", 1)[1].split(".Lfunc_end", 1)[0]
 
 
 def hot_loop(text: str, block: str, mnemonic: str) -> list[str]:
     """The longest stretch between labels or jumps that uses ``mnemonic``."""
-    body = text.split(f"\n{block}:", 1)[1].split(".Lfunc_end", 1)[0]
-    stretches = re.split(r"\n\.L\w+:.*|\n\tj\w+\t.*", body)
-    return max((s.splitlines() for s in stretches), key=lambda lines: _count(lines, mnemonic))
+    stretches = [s.splitlines() for s in re.split(JUMP, function(text, block))]
+    return max(stretches, key=lambda lines: _count(lines, mnemonic))
 
 
 def _count(lines: list[str], mnemonic: str) -> int:
@@ -146,34 +225,71 @@ def _is(line: str, mnemonic: str) -> bool:
     return line.strip().removeprefix("{vex}").strip().startswith(mnemonic)
 
 
+def spilled(lines: list[str]) -> list[str]:
+    return [line for line in lines if re.search(r"rsp|\[sp", line)]
+
+
+def uses(tile: isa.Tile) -> int:
+    """How often the innermost loop of the highest block uses the tile's instruction."""
+    vector = tile.lanes * 4 if tile.mnemonic.startswith("v") else 32  # bytes
+    each = PRODUCTS[tile.mnemonic] * vector // 32
+    return tile.heights[-1] * tile.width * tile.depth // each
+
+
 @pytest.mark.parametrize(("row_", "kind"), tiles_of(isa.ROWS[1:]))
 def test_sums_stay_in_registers(row_: isa.Isa, kind: str) -> None:
     tile = _tiles(row_)[kind]
-    text = jit.assembly(dot.unit(tile, False), row_, X86)
-    height = tile.heights[-1]
-    loop = hot_loop(text, f"block{height}", tile.mnemonic)
-    assert _count(loop, tile.mnemonic) == height * tile.vectors
-    assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"
-    register = {8: "ymm", 16: "zmm"}[tile.lanes]
-    assert all(register in line for line in loop if _is(line, tile.mnemonic))
+    text = jit.assembly(dot.unit(tile, False), row_, f"{row_.arch}-unknown-linux-gnu")
+    block = f"block{tile.heights[-1]}"
+    if tile.mnemonic == "tdpbssd":  # its loop branches where rows are not evenly apart
+        assert _count(function(text, block).splitlines(), tile.mnemonic) == uses(tile)
+        return
+    loop = hot_loop(text, block, tile.mnemonic)
+    assert _count(loop, tile.mnemonic) == uses(tile)
+    assert not spilled(loop), "something is spilled in the inner loop"
+    register = {("x86_64", 8): "ymm", ("x86_64", 16): "zmm", ("aarch64", 4): "v"}
+    assert all(register[row_.arch, tile.lanes] in line for line in loop if _is(line, tile.mnemonic))
 
 
-@pytest.mark.parametrize("row_", [row for row in isa.ROWS[1:] if row.dense], ids=lambda r: r.name)
+def test_tiles_are_configured_and_kept_in_registers() -> None:
+    """What moves between tile registers and memory within the loop are operands: four registers
+    hold sums, and each is stored once, behind the loop."""
+    row_ = isa.by_name("amx")
+    tile = row_.dense
+    assert tile is not None
+    text = function(jit.assembly(dot.unit(tile, False), row_, X86), "block32")
+    before, *inside, _ = re.split(r"\n\ttdpbssd\t.*", text)
+    assert "ldtilecfg" in before
+    assert len(inside) == uses(tile) - 1
+    assert not any("tilestored" in part for part in inside)
+    assert sum(part.count("tileloadd") for part in inside) <= 4
+    sums = set(re.findall(r"\ttdpbssd\t.*(%tmm\d)$", text, re.MULTILINE))
+    assert len(sums) == uses(tile)
+    assert re.search(r"\n\ttilerelease\n(?!.*tmm)", text, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "row_",
+    [row for row in isa.ROWS[1:] if row.dense and row.dense.code.itemsize == 2],
+    ids=lambda r: r.name,
+)
 def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
     tile = row_.dense
     assert tile is not None
-    height = tile.heights[-1]
     text = jit.assembly(winograd.unit(tile, winograd.EXACT, False), row_, X86)
-    loop = hot_loop(text, f"block{height}", tile.mnemonic)
-    assert _count(loop, tile.mnemonic) == height * tile.vectors
-    assert not [line for line in loop if "rsp" in line], "something is spilled in the inner loop"
+    loop = hot_loop(text, f"block{tile.heights[-1]}", tile.mnemonic)
+    assert _count(loop, tile.mnemonic) == uses(tile)
+    assert not spilled(loop), "something is spilled in the inner loop"
 
 
-def test_dense_tiles_pack_as_the_others_do() -> None:
+def test_tiles_of_a_row_fit_together() -> None:
+    """Panels of the dot tile are packed again for others, which share its tables; states go a row
+    at a time; two rows that are left over take the lowest block."""
     for row in isa.ROWS:
-        if row.dense is not None:
-            for field in ("lanes", "depth", "vectors", "code", "offset"):
-                assert getattr(row.dense, field) == getattr(row.dot, field)
+        for kind, tile in _tiles(row).items():
+            assert kind == "real" or tile.width == row.dot.width
+            assert kind == "dense" or tile.rows == tile.heights[0] == 1
+            assert all(height % tile.rows == 0 for height in tile.heights)
 
 
 def test_the_best_row_that_runs_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,17 +169,18 @@ def _cross_terms(
 
 
 def no_sums(k: Builder, tile: Tile, height: int, chains: int = 1) -> list[Value]:
-    """Zeros [chain, row, vector], flat, to begin with."""
-    return [zero_sum(k, tile)] * (height * tile.vectors * chains)
+    """Accumulators [chain, group of rows, vector], flat, to begin with."""
+    return [zero_sum(k, tile)] * (height // tile.rows * tile.vectors * chains)
 
 
 def join_chains(tile: Tile, height: int, sums: list[Value]) -> list[list[Value]]:
     """The sums [row][vector] of an even number of chains, or of one."""
     vectors = tile.vectors
-    while len(sums) > height * vectors:
+    while len(sums) > height // tile.rows * vectors:
         half = len(sums) // 2
         sums = [x + y for x, y in zip(sums[:half], sums[half:], strict=True)]
-    return [sums[r * vectors : (r + 1) * vectors] for r in range(height)]
+    groups = [sums[start : start + vectors] for start in range(0, len(sums), vectors)]
+    return [list(row) for group in groups for row in zip(*map(tile.split, group), strict=True)]
 
 
 def run_segment(
@@ -205,7 +206,8 @@ def run_segment(
 
 
 def zero_sum(k: Builder, tile: Tile) -> Value:
-    return k.const(vec(tile.sum, tile.lanes), 0)
+    """An accumulator of nothing."""
+    return tile.zero(k) if tile.zero else k.const(vec(tile.sum, tile.lanes), 0)
 
 
 def run_steps(
@@ -220,21 +222,22 @@ def run_steps(
 ) -> list[Value]:
     """The innermost loop: steps of the tile along ``rows``, ``chains`` at a turn.
 
-    ``sums``: [chain, row, vector], flat. Gives the address behind the weights, and the sums.
+    ``sums``: [chain, group of rows, vector], flat. Gives the address behind the weights, and the
+    sums.
     """
-    vectors, height = tile.vectors, len(rows)
+    vectors = tile.vectors
+    groups = [rows[start : start + tile.rows] for start in range(0, len(rows), tile.rows)]
     a_bytes = tile.depth * tile.code.itemsize
     b_bytes = tile.lanes * tile.depth * tile.weight.itemsize
     with k.loop(start, stop, chains, carry=[weights, *sums]) as steps:
         here, *inner = steps.carry
-        at = [row + steps.index * a_bytes for row in rows]
         for chain in range(chains):
             b_at = here + chain * vectors * b_bytes
             b = [tile.load_b(k, b_at + v * b_bytes) for v in range(vectors)]
-            for r, row in enumerate(at):
-                a = tile.load_a(k, row + chain * a_bytes)
+            for g, group in enumerate(groups):
+                a = tile.load_a(k, group, steps.index * a_bytes + chain * a_bytes)
                 for v in range(vectors):
-                    slot = (chain * height + r) * vectors + v
+                    slot = (chain * len(groups) + g) * vectors + v
                     inner[slot] = tile.emit(k, inner[slot], a, b[v])
         steps.carry = [here + chains * vectors * b_bytes, *inner]
     return steps.carry
@@ -259,8 +262,8 @@ def run_crossed(
         b = [tile.load_b(k, here + n * b_bytes) for n in range(2 * vectors)]
         first, second = b[:vectors], b[vectors:]
         for r, row in enumerate(rows):
-            at = row + loop.index * a_bytes
-            one, other = (tile.load_a(k, at + n * a_bytes).bits(b[0].type) for n in range(2))
+            at = loop.index * a_bytes
+            one, other = (tile.load_a(k, [row], at + n * a_bytes).bits(b[0].type) for n in range(2))
             for v in range(vectors):
                 x, y = one + second[v], other + first[v]
                 inner[r * vectors + v] = tile.emit(k, inner[r * vectors + v], x, y)

@@ -1,7 +1,7 @@
 """The table of instruction sets, and which of them to compile for.
 
-To add one, write its tiles and its row beside those of its family (``x86.py``), and put the row in
-``ROWS``: packing, kernels, selection and tests follow from its fields.
+To add one, write its tiles and its row beside those of its family (``x86.py``, ``arm.py``), and put
+the row in ``ROWS``: packing, kernels, selection and tests follow from its fields.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import os
 from llvmlite import binding as llvm
 
 from octolite.errors import KernelError, did_you_mean
-from octolite.kernels import x86
+from octolite.kernels import arm, x86
 from octolite.kernels.tile import Isa, Tile, madd_any, pair_tile, real_tile
 
 __all__ = ["GENERIC", "ROWS", "Isa", "Tile", "by_name", "current"]
 
 GENERIC = Isa(
     name="generic",
+    arch="",
     cpu="",
     features="",
     needs=(),
@@ -29,7 +30,15 @@ GENERIC = Isa(
 )
 
 # Worst first: the last that runs is taken.
-ROWS: tuple[Isa, ...] = (GENERIC, x86.AVX2, x86.AVXVNNI, x86.AVX512VNNI)
+ROWS: tuple[Isa, ...] = (
+    GENERIC,
+    x86.AVX2,
+    x86.AVXVNNI,
+    x86.AVX512VNNI,
+    x86.AMX,
+    arm.NEONDOT,
+    arm.NEONI8MM,
+)
 
 
 def by_name(name: str) -> Isa:

@@ -92,9 +92,10 @@ def _load(unit: Unit, isa: Isa) -> Library:
 
 
 def optimized(unit: Unit, isa: Isa, triple: str | None = None) -> tuple[Any, Any]:
-    """The unit as an optimized LLVM module, and its target machine."""
+    """The unit as an optimized LLVM module, and its target machine: ``isa.triple`` unless another
+    is given."""
     text = ir.Module(unit.key)
-    text.triple = triple or llvm.get_default_triple()
+    text.triple = triple or isa.triple
     unit.emit(text, isa)
     try:
         module = llvm.parse_assembly(str(text))

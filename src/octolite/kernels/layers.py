@@ -97,14 +97,13 @@ class FullyConnectedLayer(DotLayer):
     _dense: Array | None = None
 
     def _products(self, rows: int) -> tuple[Array, Tile]:
-        """Few rows wait for the weights, so they are read as bytes; for many, they are widened
-        once where that is faster."""
+        """Few rows wait for the weights, so they are read as bytes; for many, they are packed
+        again where that is faster."""
         tile = self.isa.dense
         if tile is None or not self.request.hybrid or rows < 2 * tile.heights[-1]:
             return super()._products(rows)
         if self._dense is None:
-            self._dense = pack.aligned(self.panels.data.shape, tile.weight)
-            self._dense[...] = self.panels.data
+            self._dense = pack.again(self.panels.data, self.tile, tile)
         return self._dense, tile
 
     def launch(

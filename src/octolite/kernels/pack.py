@@ -26,9 +26,10 @@ def round_up(value: int, multiple: int) -> int:
 class Panels:
     """Weights of a dot kernel.
 
-    ``data``: [panel, tap, step, vector, lane, depth]. ``scale``, ``total`` (sums of codes),
-    ``bias``: [panel, width]. ``at``: int64 [panel, 3], where the panel's group starts in a row of
-    activations (in elements), its first channel, its count of channels. Padding is zero.
+    ``data``: [panel, tap, step, vector, …], each step in the tile's order. ``scale``, ``total``
+    (sums of codes), ``bias``: [panel, width]. ``at``: int64 [panel, 3], where the panel's group
+    starts in a row of activations (in elements), its first channel, its count of channels. Padding
+    is zero.
     """
 
     data: Array
@@ -69,10 +70,7 @@ def panels(
     lined = spread(weights, tile.weight)
     full = aligned((len(lined), tile.width, taps, steps * tile.depth), tile.weight)
     full[..., :depth] = lined
-    split = full.reshape(len(lined), tile.vectors, tile.lanes, taps, steps, tile.depth)
-    order = (0, 3, 4, 1, 2, 5)
-    data = aligned(tuple(split.shape[axis] for axis in order), tile.weight)
-    data[...] = split.transpose(order)
+    data = _in_order(tile, full)
 
     index = np.arange(groups * per_group)
     group, within = index // per_group, index % per_group * tile.width
@@ -90,12 +88,34 @@ def panels(
     )
 
 
+def _in_order(tile: Tile, full: Array) -> Array:
+    """[panel, width, tap, depth], whole steps, as the tile reads it."""
+    (panels, _, taps, depth), (grains, lanes, grain) = full.shape, tile.order
+    steps = depth // tile.depth
+    split = full.reshape(panels, tile.vectors, lanes, taps, steps, grains, grain)
+    order = (0, 3, 4, 1, 5, 2, 6)
+    data = aligned(tuple(split.shape[axis] for axis in order), tile.weight)
+    data[...] = split.transpose(order)
+    return data
+
+
+def again(data: Array, tile: Tile, other: Tile) -> Array:
+    """What :func:`panels` packed for ``tile``, packed for ``other``, which is as wide."""
+    panels, taps, steps = data.shape[:3]
+    depth = steps * tile.depth
+    lined = data.transpose(0, 3, 5, 1, 2, 4, 6).reshape(panels, tile.width, taps, depth)
+    full = aligned((panels, tile.width, taps, round_up(depth, other.depth)), other.weight)
+    full[..., :depth] = lined
+    return _in_order(other, full)
+
+
 def cross_sums(data: Array) -> Array:
     """Products of each step's weights with those of the next, summed over pairs of steps, for
-    ``data`` as :class:`Panels` has it: int32 [panel, vector, lane]."""
+    ``data`` as :class:`Panels` has it, of a tile whose grain is its depth: int32 [panel, vector,
+    lane]."""
     steps = data.shape[2] // 2 * 2
     sums = np.einsum(
-        "ptsvld,ptsvld->pvl", data[:, :, 0:steps:2], data[:, :, 1:steps:2], dtype=np.int32
+        "ptsvgld,ptsvgld->pvl", data[:, :, 0:steps:2], data[:, :, 1:steps:2], dtype=np.int32
     )
     return np.ascontiguousarray(sums)
 

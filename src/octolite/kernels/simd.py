@@ -277,6 +277,12 @@ class Builder:
         place.align = 64
         return Value(self, place).address().pointer()  # llvmlite would keep a typed pointer
 
+    def local(self, size: int) -> Value:
+        """``size`` bytes of the function's own, on a cache line; the same ones in every turn of a
+        loop."""
+        with self.ir.goto_entry_block():
+            return self.stack(self.const(I64, size))
+
     def first(self, count: Value, lanes: int) -> Value:
         """A mask of the first ``count`` lanes (none when negative, all when more)."""
         limit = self.smin(self.smax(count, 0), lanes).trunc(I32)

@@ -1,8 +1,8 @@
 """What kernels know of an instruction set: ``Tile``, one step of a dot product, and ``Isa``, a row
 of the table; and the tiles that are written without any machine's own instructions.
 
-A ``Tile`` is the innermost step of a dot product: ``acc[n] += Σ_k a[k] · b[n, k]`` for ``n``
-channels at once and ``k`` depths.
+A ``Tile`` is the innermost step of a dot product: ``acc[m, n] += Σ_k a[m, k] · b[n, k]`` for one
+row ``m`` or several, ``n`` channels at once and ``k`` depths.
 """
 
 from __future__ import annotations
@@ -14,24 +14,37 @@ import numpy as np
 from llvmlite import binding as llvm
 
 from octolite.ir.types import Array
+from octolite.kernels import host
 from octolite.kernels.simd import F32, I8, I16, I32, Builder, Type, Value, vec
 
 Emit = Callable[[Builder, Value, Value, Value], Value]
-Load = Callable[[Builder, Value], Value]
+LoadA = Callable[[Builder, list[Value], Value], Value]
+LoadB = Callable[[Builder, Value], Value]
+
+
+def _only(acc: Value) -> list[Value]:
+    return [acc]
 
 
 @dataclass(frozen=True)
 class Tile:
     """One dot-product step and the block of such steps that fills the registers.
 
-    ``lanes``: channels in one vector; ``depth``: products that each lane sums per step;
+    ``rows`` of activations and ``lanes`` channels go into a step, and ``depth`` products into each
+    of its sums.
+
     ``code``: how an activation lies in memory, ``offset`` what is added to its int8 code to get
-    there; ``weight``: how a packed weight lies in memory (``[lanes, depth]`` for each step);
-    ``sum``: element type of the accumulator. ``load_a`` gives one row's ``depth`` activations to
-    every lane, ``load_b`` loads a step of weights, ``emit`` adds the products to an accumulator.
-    ``heights``: rows that a block may have, ascending; ``vectors``: vectors that it is wide.
-    ``rate``: products in a cycle that a block reaches, for choosing between kernels.
-    ``crossed``: two steps at a time, by :func:`octolite.kernels.dot.run_crossed`.
+    there. ``weight``: how a packed weight lies in memory, ``[depth / grain, lanes, grain]`` for
+    each step (a ``grain`` of 0 stands for the whole depth). ``sum``: element type of the sums.
+
+    ``load_a`` takes the addresses of the step's rows and how far from each it is, in bytes;
+    ``load_b`` loads a step of weights; ``emit`` adds the products to an accumulator. That may be
+    anything, as long as ``zero`` makes an empty one and ``split`` turns it into vectors, one a row,
+    of ``lanes`` sums; unless they are given it is this vector for the only row.
+
+    ``heights``: rows that a block may have, ascending, multiples of ``rows``; ``vectors``: vectors
+    that it is wide. ``rate``: products in a cycle that a block reaches, for choosing between
+    kernels. ``crossed``: two steps at a time, by :func:`octolite.kernels.dot.run_crossed`.
     """
 
     name: str
@@ -41,24 +54,35 @@ class Tile:
     offset: int
     weight: np.dtype[np.generic]
     sum: Type
-    load_a: Load
-    load_b: Load
+    load_a: LoadA
+    load_b: LoadB
     emit: Emit
     heights: tuple[int, ...]
     vectors: int
     rate: float
     mnemonic: str = ""
     crossed: bool = False
+    rows: int = 1
+    grain: int = 0
+    zero: Callable[[Builder], Value] | None = None
+    split: Callable[[Value], list[Value]] = _only
 
     @property
     def width(self) -> int:
         """Channels of a block, which is the width of a packed panel."""
         return self.lanes * self.vectors
 
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Extents of a step of packed weights: [depth / grain, lanes, grain]."""
+        grain = self.grain or self.depth
+        return self.depth // grain, self.lanes, grain
+
     def model(self, acc: Array, a: Array, b: Array) -> Array:
-        """What ``emit`` computes: ``acc`` [lanes], ``a`` [depth], ``b`` [lanes, depth]."""
+        """What ``emit`` computes: ``acc`` [rows, lanes], ``a`` [rows, depth], ``b`` as packed."""
         kind = np.int64 if self.sum == I32 else np.float32
-        product = b.astype(kind) @ a.astype(kind)
+        by_depth = b.reshape(self.order).transpose(0, 2, 1).reshape(self.depth, self.lanes)
+        product = a.astype(kind) @ by_depth.astype(kind)
         return np.asarray((acc.astype(kind) + product).astype(acc.dtype))
 
 
@@ -66,14 +90,18 @@ class Tile:
 class Isa:
     """One instruction set: ``needs`` are the host features that it takes to run it.
 
+    ``arch``: the processors that have it, as a target triple begins; empty where all do.
+
     ``lanes``: floats in a vector. ``real`` is the tile of float products, ``dot`` that of int8
-    products; ``dense``, where there is one, replaces ``dot`` where each weight is used for many
-    rows, so that it need not be small. It packs weights in the same order. ``lean`` replaces it
-    where each weight is used for few rows; it is exact as long as no weight is -128. ``crossed``
-    replaces ``dense`` where every row of activations has a range, and so its own codes.
+    products; both take a row at a time. ``dense``, where there is one, replaces ``dot`` where each
+    weight is used for many rows: its weights need not be small, and its steps may take several
+    rows. Its panels are as wide. ``lean`` replaces ``dot`` where each weight is used for few rows;
+    it is exact as long as no weight is -128. ``crossed`` replaces ``dense`` where every row of
+    activations has a range, and so its own codes.
     """
 
     name: str
+    arch: str
     cpu: str
     features: str
     needs: tuple[str, ...]
@@ -86,16 +114,25 @@ class Isa:
 
     @property
     def runs_here(self) -> bool:
-        host = llvm.get_host_cpu_features()
-        return all(host.get(feature, False) for feature in self.needs)
+        return all(map(host.has, self.needs))
+
+    @property
+    def triple(self) -> str:
+        """The target to compile for: this machine where it has such a processor."""
+        here = str(llvm.get_default_triple())
+        family = here.replace("arm64", "aarch64", 1)  # as Apple calls it
+        return here if family.startswith(self.arch) else f"{self.arch}-unknown-linux-gnu"
 
 
-def load_quad(lanes: int) -> Load:
+# Tiles -------------------------------------------------------------------------------------
+
+
+def load_quad(lanes: int) -> LoadA:
     """Four activation bytes (or two halfwords), the same in every 32-bit lane."""
-    return lambda k, at: k.load(I32, at).splat(lanes)
+    return lambda k, rows, at: k.load(I32, rows[0] + at).splat(lanes)
 
 
-def real_tile(lanes: int, heights: tuple[int, ...], vectors: int = 2) -> Tile:
+def real_tile(lanes: int, heights: tuple[int, ...], mnemonic: str = "", vectors: int = 2) -> Tile:
     kind = vec(F32, lanes)
     return Tile(
         name="fma",
@@ -105,13 +142,13 @@ def real_tile(lanes: int, heights: tuple[int, ...], vectors: int = 2) -> Tile:
         offset=0,
         weight=np.dtype(np.float32),
         sum=F32,
-        load_a=lambda k, at: k.load(F32, at).splat(lanes),
+        load_a=lambda k, rows, at: k.load(F32, rows[0] + at).splat(lanes),
         load_b=lambda k, at: k.load(kind, at),
         emit=lambda k, acc, a, b: k.fma(a, b, acc),
         heights=heights,
         vectors=vectors,
         rate=2 * lanes,
-        mnemonic="vfmadd",
+        mnemonic=mnemonic,
     )
 
 

@@ -376,13 +376,18 @@ def _emit_scatter(module: Any, tile: Tile, form: Form, curved: bool) -> None:
 def pays(request: Conv2D, isa: Isa) -> bool:
     """Whether a convolution is better computed here."""
     return (
-        (isa.dense is not None or not request.hybrid)
+        (not request.hybrid or _takes_words(isa.dense))
         and request.kernel == (3, 3)
         and request.stride == request.dilation == (1, 1)
         and request.groups == 1
         and MIN_CHANNELS <= request.in_channels <= MAX_DEPTH
         and request.out_channels >= MIN_CHANNELS
     )
+
+
+def _takes_words(tile: Tile | None) -> bool:
+    """Whether transformed codes, which are no bytes, fit the tile."""
+    return tile is not None and tile.code.itemsize == 2
 
 
 def form_for(request: Conv2D, tile: Tile) -> Form:
