@@ -28,6 +28,7 @@ from octolite.kernels import (
     maps,
     normalize,
     pack,
+    peak,
     pool,
     prepare,
     reduce,
@@ -39,6 +40,7 @@ from octolite.kernels import (
     winograd,
 )
 from octolite.kernels.simd import I32, I64, PTR, Builder, vec
+from tests.kernels.assembly import count, function, hot_loop, is_use, spilled, uses
 from tests.kernels.conftest import RUNNABLE, around
 
 X86 = "x86_64-unknown-linux-gnu"
@@ -56,13 +58,12 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     resize.unit: [("bilinear",), ("nearest",)],
     copy.unit: [(size,) for size in (1, 2, 4, 8)],
     lookup.unit: [(spec.Lookup(4, 8),), (spec.Lookup(1, 4, scaled=True),)],
+    peak.stream_unit: [()],
     svdf.unit: [(True,)],
     walk.unit: [()],
 }
 # What makes those that do: units() says with which tiles.
-TILED = (dot.unit, cell.unit, winograd.unit, prepare.unit)
-PRODUCTS = {"vpmaddwd": 16, "vpdpbusd": 32, "vpmaddubsw": 32, "vfmadd": 8, "fmla": 4}
-PRODUCTS |= {"tdpbssd": 16 * 16 * 64, "sdot": 16, "smmla": 32}
+TILED = (dot.unit, cell.unit, winograd.unit, prepare.unit, peak.tile_unit)
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
@@ -81,6 +82,7 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     tiles = _tiles(row)
     found = [maker(*given) for maker, cases in PLAIN.items() for given in cases]
     found += [dot.unit(tile, curved) for tile in tiles.values() for curved in (False, True)]
+    found += [peak.tile_unit(tile) for tile in tiles.values()]
     states = [tile for kind, tile in tiles.items() if kind != "dense"]
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
@@ -204,51 +206,21 @@ def test_rows_know_their_target() -> None:
     assert {"x86_64", "aarch64"} <= {target.replace("arm64", "aarch64") for target in targets}
 
 
-JUMP = r"\n\.L\w+:.*|\n\t(?:j\w+|b(?:\.\w+)?|t?cbn?z|tbn?z)\t.*"
-
-
-def function(text: str, name: str) -> str:
-    return text.split(f"\n{name}:", 1)[1].split(".Lfunc_end", 1)[0]
-
-
-def hot_loop(text: str, block: str, mnemonic: str) -> list[str]:
-    """The longest stretch between labels or jumps that uses ``mnemonic``."""
-    stretches = [s.splitlines() for s in re.split(JUMP, function(text, block))]
-    return max(stretches, key=lambda lines: _count(lines, mnemonic))
-
-
-def _count(lines: list[str], mnemonic: str) -> int:
-    return sum(_is(line, mnemonic) for line in lines)
-
-
-def _is(line: str, mnemonic: str) -> bool:
-    return line.strip().removeprefix("{vex}").strip().startswith(mnemonic)
-
-
-def spilled(lines: list[str]) -> list[str]:
-    return [line for line in lines if re.search(r"rsp|\[sp", line)]
-
-
-def uses(tile: isa.Tile) -> int:
-    """How often the innermost loop of the highest block uses the tile's instruction."""
-    vector = tile.lanes * 4 if tile.mnemonic.startswith("v") else 32  # bytes
-    each = PRODUCTS[tile.mnemonic] * vector // 32
-    return tile.heights[-1] * tile.width * tile.depth // each
-
-
 @pytest.mark.parametrize(("row_", "kind"), tiles_of(isa.ROWS[1:]))
 def test_sums_stay_in_registers(row_: isa.Isa, kind: str) -> None:
     tile = _tiles(row_)[kind]
     text = jit.assembly(dot.unit(tile, False), row_, f"{row_.arch}-unknown-linux-gnu")
     block = f"block{tile.heights[-1]}"
     if tile.mnemonic == "tdpbssd":  # its loop branches where rows are not evenly apart
-        assert _count(function(text, block).splitlines(), tile.mnemonic) == uses(tile)
+        assert count(function(text, block).splitlines(), tile.mnemonic) == uses(tile)
         return
     loop = hot_loop(text, block, tile.mnemonic)
-    assert _count(loop, tile.mnemonic) == uses(tile)
+    assert count(loop, tile.mnemonic) == uses(tile)
     assert not spilled(loop), "something is spilled in the inner loop"
     register = {("x86_64", 8): "ymm", ("x86_64", 16): "zmm", ("aarch64", 4): "v"}
-    assert all(register[row_.arch, tile.lanes] in line for line in loop if _is(line, tile.mnemonic))
+    assert all(
+        register[row_.arch, tile.lanes] in line for line in loop if is_use(line, tile.mnemonic)
+    )
 
 
 def test_tiles_are_configured_and_kept_in_registers() -> None:
@@ -278,7 +250,7 @@ def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
     assert tile is not None
     text = jit.assembly(winograd.unit(tile, winograd.EXACT, False), row_, X86)
     loop = hot_loop(text, f"block{tile.heights[-1]}", tile.mnemonic)
-    assert _count(loop, tile.mnemonic) == uses(tile)
+    assert count(loop, tile.mnemonic) == uses(tile)
     assert not spilled(loop), "something is spilled in the inner loop"
 
 

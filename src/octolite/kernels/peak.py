@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from llvmlite import ir
 from octolite.errors import KernelError
 from octolite.kernels import isa as isas
 from octolite.kernels import jit
+from octolite.kernels.dot import join_chains, zero_sum
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, vec
@@ -91,22 +93,28 @@ def tile_unit(tile: Tile) -> Unit:
     def emit(module: Any, isa: Isa) -> None:
         k = Builder(module, "peak", (PTR, I64))
         buffer, turns = k.args
-        kind = vec(tile.sum, tile.lanes)
-        height = tile.heights[-1]
-        a, b = tile.load_a(k, buffer), tile.load_b(k, buffer)
-        with k.loop(0, turns, carry=[a, b, *[k.const(kind, 0)] * (height * tile.vectors)]) as loop:
+        groups, zero = tile.heights[-1] // tile.rows, k.const(I64, 0)
+        step = tile.lanes * tile.depth * tile.weight.itemsize
+        # Tiles of several rows have few operands, all of which stay in registers.
+        places = range(groups if tile.rows > 1 else 1)
+        rows = [tile.load_a(k, [buffer + 64 * r] * tile.rows, zero) for r in places]
+        places = range(tile.vectors if tile.rows > 1 else 1)
+        weights = [tile.load_b(k, buffer + step * v) for v in places]
+        sums = [zero_sum(k, tile)] * (groups * tile.vectors)
+        with k.loop(0, turns, carry=[rows[0], weights[0], *sums]) as loop:
             a, b, *sums = loop.carry
-            weights = []
-            for _ in range(tile.vectors):
-                b = _unknown(k, b)
-                weights.append(b)
-            for row in range(height):
-                a = _unknown(k, a)
-                for v, w in enumerate(weights):
+            several = []
+            for v in range(tile.vectors):
+                b = weights[v] if tile.rows > 1 else _unknown(k, b)
+                several.append(b)
+            for row in range(groups):
+                a = rows[row] if tile.rows > 1 else _unknown(k, a)
+                for v, w in enumerate(several):
                     at = row * tile.vectors + v
                     sums[at] = tile.emit(k, sums[at], a, w)
             loop.carry = [a, b, *sums]
-        for i, total in enumerate(loop.carry[2:]):  # else nobody would need the sums
+        lines = join_chains(tile, tile.heights[-1], loop.carry[2:])
+        for i, total in enumerate(itertools.chain(*lines)):  # else nobody would need the sums
             k.store(total, buffer + 4 * tile.lanes * i)
         k.ret()
 
