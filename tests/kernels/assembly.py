@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from octolite.kernels.tile import Tile
+
 JUMP = r"\n\.L\w+:.*|\n\t(?:j\w+|b(?:\.\w+)?|t?cbn?z|tbn?z)\t.*"
 
 
