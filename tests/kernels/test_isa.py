@@ -87,6 +87,7 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
     found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
+    found += [winograd.unit(row.real, form, False) for form in (winograd.FINE, winograd.COARSE)]
     if row.dense is not None and row.dense.code.itemsize == 2:
         found.append(winograd.unit(row.dense, winograd.EXACT, False))
     coded = [tile for tile in tiles.values() if tile.sum == I32]
