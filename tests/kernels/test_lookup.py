@@ -65,6 +65,35 @@ def test_rows_along_any_axis(
             np.testing.assert_array_equal(out, np.take(table, ids, axis))
 
 
+@pytest.mark.parametrize(
+    ("shape", "numbers", "axis", "batch"),
+    [
+        ((2, 5, 37), (2, 3), 1, 1),
+        ((3, 4, 5, 7), (3, 2, 2), 2, 1),
+        ((3, 2, 5), (3, 2, 4), 2, 2),
+        ((3, 2, 5, 3), (3, 2), 2, 2),
+        ((0, 5, 3), (0, 4), 1, 1),
+        ((2, 5, 3), (2, 0), 1, 1),
+    ],
+)
+def test_axes_that_tables_and_numbers_share(
+    row: isa.Isa,
+    shape: tuple[int, ...],
+    numbers: tuple[int, ...],
+    axis: int,
+    batch: int,
+    alone: Executor,
+    random: np.random.Generator,
+) -> None:
+    request = spec.Lookup(4, 4, table_first=True)
+    table = random.standard_normal(shape, np.float32)
+    ids = random.integers(0, shape[axis], numbers).astype(np.int32)
+    out = look_up(row, request, table, ids, alone, axis=axis, batch_dims=batch)
+    items = np.ndindex(*shape[:batch])
+    each = [np.take(table[item], ids[item], axis - batch) for item in items]
+    np.testing.assert_array_equal(out.reshape(-1), np.array(each, np.float32).reshape(-1))
+
+
 @pytest.mark.parametrize("per_row", [False, True])
 def test_codes_become_real(
     row: isa.Isa, per_row: bool, alone: Executor, random: np.random.Generator

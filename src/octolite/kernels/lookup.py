@@ -24,11 +24,12 @@ from octolite.kernels.simd import F32, I8, I32, I64, PTR, Builder, Value, vec
 from octolite.kernels.spec import Lookup
 
 ARGS = Record(
-    table=PTR,  # [outer, extent, row]
-    ids=PTR,  # [count]
-    out=PTR,  # [outer, count, row]
-    total=I64,  # outer · count
+    table=PTR,  # [batch, outer, extent, row]
+    ids=PTR,  # [batch, count]
+    out=PTR,  # [batch, outer, count, row]
+    total=I64,  # batch · outer · count
     count=I64,
+    each=I64,  # outer · count: rows of the result that have the same ids
     extent=I64,
     row=I64,  # elements
     scale=PTR,  # float32 [extent] or [1]  (scaled only)
@@ -51,7 +52,8 @@ def unit(request: Lookup) -> Unit:
         read = args.row * request.size
         written = args.row * (4 if request.scaled else request.size)
         with k.loop(first, k.smin(first + args.chunk, args.total)) as rows:
-            at = args.ids + rows.index % args.count * request.index
+            number = rows.index // args.each * args.count + rows.index % args.count
+            at = args.ids + number * request.index
             id_ = k.load(ir.IntType(8 * request.index), at)
             id_ = id_ if request.index == 8 else id_.sext(I64)
             out = args.out + rows.index * written
@@ -102,15 +104,19 @@ class LookupLayer:
         table: tuple[int, ...],
         axis: int = 0,
         scale: Array | None = None,
+        batch_dims: int = 0,
         threads: int = 1,
     ) -> Launch:
         """Lay the lookup out for numbers of ``input_shape`` along ``axis`` of a ``table``.
 
-        ``scale``: float32 [rows] or [1], for codes that are made real.
+        ``scale``: float32 [rows] or [1], for codes that are made real. ``batch_dims``: axes in
+        front that numbers and table share.
         """
-        launch = Launch((*table[:axis], *input_shape, *table[axis + 1 :]), 0)
-        count, row = math.prod(input_shape), math.prod(table[axis + 1 :])
-        total = math.prod(table[:axis]) * count
+        own = input_shape[batch_dims:]
+        launch = Launch((*table[:axis], *own, *table[axis + 1 :]), 0)
+        count, row = math.prod(own), math.prod(table[axis + 1 :])
+        each = math.prod(table[batch_dims:axis]) * count
+        total = math.prod(table[:batch_dims]) * each
         chunk = max(1, _TILE // max(row * self.request.size, 1))
         if scale is not None and scale.size not in (1, table[axis]):
             raise KernelError(f"{scale.size} scales for a table of {table[axis]} rows")
@@ -128,6 +134,7 @@ class LookupLayer:
             out=OUTPUT,
             total=total,
             count=count,
+            each=each,
             extent=table[axis],
             row=row,
             scale=NOWHERE if scales is None else scales,

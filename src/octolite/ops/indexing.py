@@ -115,7 +115,7 @@ class Gather(Operator):
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Lookup | None:
         x, indices = inputs[0], inputs[1]
-        if self.batch_dims or x is None or indices is None or x.dtype.kind in "so":
+        if x is None or indices is None or x.dtype.kind in "so":
             return None
         size, index = x.dtype.numpy.itemsize, indices.dtype.numpy.itemsize
         return spec.Lookup(size, index, table_first=True) if size in spec.COPIED else None
@@ -124,7 +124,8 @@ class Gather(Operator):
         x, indices = (None if v is None else known(v.shape) for v in inputs)
         if x is None or indices is None:
             return None
-        return {"input_shape": indices, "table": x, "axis": axis_of(self.axis, len(x))}
+        axis, batch = self._axes(len(x), len(indices))
+        return {"input_shape": indices, "table": x, "axis": axis, "batch_dims": batch}
 
     cases = (
         case(f32(5, 3), const([4, 0, 0])),
