@@ -30,8 +30,10 @@ format: setup
 	$(BIN)/ruff check --fix src tests benchmarks examples tools
 	$(BIN)/ruff format src tests benchmarks examples tools
 
+# ONNX Runtime and OpenVINO are installed for comparison; without them, the benchmarks do with LiteRT.
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks --threads 1 2
 
 # TensorFlow is needed only here: it makes the large models and records the small ones again.
 $(TFVENV)/.stamp:

@@ -1,51 +1,95 @@
-"""Both sides on AVX2, on a machine that can do more: ``python -m benchmarks --avx2``.
+"""All contenders on AVX2, on a machine that can do more: ``python -m benchmarks --avx2``.
 
-LiteRT offers no switch for it. Here, in the memory of the benchmark's process and nowhere else,
-its library is kept from seeing the instruction sets that came after AVX2; Octolite is told by
-``OCTOLITE_ISA``. Needs Linux on x86-64, a C compiler and ``objdump`` (binutils).
+Most of them offer no switch for it. Here, in the memory of the benchmark's process and nowhere
+else, their libraries are kept from seeing the instruction sets that came after AVX2; Octolite is
+told by ``OCTOLITE_ISA``. Needs Linux on x86-64, a C compiler and ``objdump`` (binutils).
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("hide_cpuid.c")
-LIBRARY = "libpywrap_litert_common.so"
+FOUND = Path(__file__).parents[1] / "build" / "cpuid"
+# The libraries of each package that ask for the CPU's features.
+LIBRARIES = {
+    "ai_edge_litert": ("libpywrap_litert_common.so",),
+    "onnxruntime": ("capi/onnxruntime_pybind11_state*.so",),
+    "openvino": ("libs/libopenvino.so.*", "libs/libopenvino_intel_cpu_plugin.so"),
+}
 _CPUID = re.compile(r"^\s*([0-9a-f]+):\s+cpuid\s*$", re.MULTILINE)
 
 
-def limit() -> ctypes.CDLL:
-    """Limit this process to AVX2; to be called before anything has run.
+class Limit:
+    """Libraries that are kept to AVX2, in this process."""
 
-    Raises :class:`RuntimeError` when LiteRT's library cannot be limited.
-    """
-    os.environ["OCTOLITE_ISA"] = "avx2"
-    import ai_edge_litert.interpreter  # noqa: F401  (maps the library)
+    def __init__(self) -> None:
+        os.environ["OCTOLITE_ISA"] = "avx2"
+        self._handler = _compiled()
+        self._places: dict[str, tuple[int, int]] = {}  # library: first place, places
+        for path in _installed():
+            self._limit(path)
 
-    path, base = _mapped()
+    def _limit(self, path: Path) -> None:
+        """Raises :class:`RuntimeError` when the library cannot be limited."""
+        ctypes.CDLL(str(path))  # maps it, before its package has run
+        base = _base(path)
+        places = _places(path)
+        first = self._handler.count()
+        failed = [place for place in places if self._handler.hide(base + place)]
+        if failed or not places:
+            raise RuntimeError(f"{len(failed)} of {len(places)} places in {path} cannot be changed")
+        self._places[path.name] = (first, len(places))
+
+    def unasked(self) -> list[str]:
+        """Libraries that have not asked since: they had before, or have not run."""
+        answers = self._handler.answered
+        return [
+            name
+            for name, (first, count) in self._places.items()
+            if not any(answers(i) for i in range(first, first + count))
+        ]
+
+
+def _installed() -> Iterator[Path]:
+    for package, patterns in LIBRARIES.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        for pattern in patterns:
+            yield from Path(spec.origin).parent.glob(pattern)
+
+
+def _places(path: Path) -> list[int]:
+    """Where the library has ``cpuid``; kept in a file, as looking takes seconds."""
+    stat = path.stat()
+    kept = FOUND / f"{path.name}-{stat.st_size}-{stat.st_mtime_ns}.json"
+    if kept.exists():
+        return list(json.loads(kept.read_text()))
     listing = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", path], check=True, capture_output=True, text=True
     ).stdout
     places = [int(found, 16) for found in _CPUID.findall(listing)]
-    handler = _compiled()
-    failed = [place for place in places if handler.hide(base + place)]
-    if failed or not places:
-        raise RuntimeError(f"{len(failed)} of {len(places)} places in {path} cannot be changed")
-    return handler
+    FOUND.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(places))
+    return places
 
 
-def _mapped() -> tuple[str, int]:
-    """The library's path and the address that its own addresses count from."""
+def _base(path: Path) -> int:
+    """The address that the addresses in a mapped library count from."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         fields = line.split()
-        if fields[-1].endswith(LIBRARY):
-            return fields[-1], int(fields[0].split("-")[0], 16) - int(fields[2], 16)
-    raise RuntimeError(f"{LIBRARY} is not loaded: another version of ai-edge-litert?")
+        if fields[-1].endswith(path.name):
+            return int(fields[0].split("-")[0], 16) - int(fields[2], 16)
+    raise RuntimeError(f"{path} is not loaded")
 
 
 def _compiled() -> ctypes.CDLL:

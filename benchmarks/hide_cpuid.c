@@ -12,7 +12,7 @@
 
 enum { MOST = 512 };
 static const uint8_t *places[MOST];
-static int count, answers;
+static int known, answers[MOST];
 
 /* Bits of leaf 7, by register: AVX-512 F DQ IFMA PF ER CD BW VL; VBMI VBMI2 VNNI BITALG POPCNTDQ;
  * 4VNNIW 4FMAPS VP2INTERSECT AMX FP16. Leaf 7.1: AVX-VNNI, AVX512-BF16, AMX-FP16, AVX-IFMA. */
@@ -26,7 +26,7 @@ static const uint32_t EDX71 = 1u << 4 | 1u << 5 | 1u << 10 | 1u << 19;
 static void answer(int signal_number, siginfo_t *info, void *context) {
   (void)info;
   greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < known; i++) {
     if (places[i] != (const uint8_t *)r[REG_RIP]) continue;
     uint32_t leaf = (uint32_t)r[REG_RAX], part = (uint32_t)r[REG_RCX], a, b, c, d;
     __cpuid_count(leaf, part, a, b, c, d);
@@ -34,7 +34,7 @@ static void answer(int signal_number, siginfo_t *info, void *context) {
     if (leaf == 7 && part == 1) { a &= ~EAX71; d &= ~EDX71; }
     r[REG_RAX] = a; r[REG_RBX] = b; r[REG_RCX] = c; r[REG_RDX] = d;
     r[REG_RIP] += 2;
-    answers++;
+    answers[i]++;
     return;
   }
   signal(signal_number, SIG_DFL);
@@ -42,15 +42,18 @@ static void answer(int signal_number, siginfo_t *info, void *context) {
 
 /* Replace the instruction at `place`; 0 when that is done. */
 int hide(uint8_t *place) {
-  if (count == MOST || place[0] != 0x0f || place[1] != 0xa2) return -1;
+  if (known == MOST || place[0] != 0x0f || place[1] != 0xa2) return -1;
   struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO};
   if (sigaction(SIGILL, &action, 0)) return -2;
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
   uint8_t *start = (uint8_t *)((uintptr_t)place & ~(page - 1));
   if (mprotect(start, 2 * page, PROT_READ | PROT_WRITE | PROT_EXEC)) return -3;
-  places[count++] = place;
+  places[known++] = place;
   place[1] = 0x0b;
   return mprotect(start, 2 * page, PROT_READ | PROT_EXEC);
 }
 
-int answered(void) { return answers; }
+int count(void) { return known; }
+
+/* How often the instruction with this number has been answered. */
+int answered(int number) { return answers[number]; }

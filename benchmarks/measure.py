@@ -8,77 +8,131 @@ from __future__ import annotations
 import gc
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter as LiteRT
 
-import octolite
-from benchmarks.models import Layer, Network
+from benchmarks.contenders import Contender, Files, OnnxRuntime, Runner, TfLite
+from benchmarks.models import AnyRow
 from octolite.kernels import isa
 
 # A turn repeats the model for about this long, so that each finds the caches as it left them.
 TURN_SECONDS = 0.003
 # Before it, the threads of the one before get time to stop looking for work.
 PAUSE_SECONDS = 0.02
+# How many inputs the quality of quantized results is averaged over.
+SAMPLES = 8
+# Float results that differ by more, as a part of the largest, are of another model.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one run: the median and the quartiles around it."""
+    """Milliseconds of one run: the median, the quartiles around it, the least."""
 
     median: float
     low: float
     high: float
+    least: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """A row of the table: timings by contender, and our results' distance from LiteRT's."""
+    """A row of the table.
 
-    row: Layer | Network
-    timings: dict[str, Timing]
-    float_error: float
-    hybrid_sqnr: float
+    ``timings``, and of quantized contenders ``sqnr`` (dB, the mean over inputs, against LiteRT
+    float), of the others ``errors`` (the largest, as a part of the largest result); ``absent``
+    says why a contender has none; ``kernels``: what Octolite runs for its float and hybrid model;
+    ``forms``: which of several quantized forms was the fastest.
+    """
+
+    name: str
+    title: str
+    threads: int
+    timings: dict[str, Timing] = field(default_factory=dict)
+    sqnr: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    kernels: dict[str, list[str]] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
 
     def speedup(self, contender: str) -> float:
         """How many times as fast as LiteRT's float model."""
         return self.timings["LiteRT float"].median / self.timings[contender].median
 
-
-CONTENDERS = ("LiteRT float", "LiteRT hybrid", "Octolite float", "Octolite hybrid")
-
-
-def measure(row: Layer | Network, threads: int, runs: int) -> Result:
-    """Time ``row`` in ``runs`` rounds of turns."""
-    float_file, hybrid_file = row.files()
-    sample = row.sample()
-    interpreters = {
-        "LiteRT float": LiteRT(model_content=float_file, num_threads=threads),
-        "LiteRT hybrid": LiteRT(model_content=hybrid_file, num_threads=threads),
-        "Octolite float": octolite.Interpreter(model_content=float_file, num_threads=threads),
-        "Octolite hybrid": octolite.Interpreter(model_content=hybrid_file, num_threads=threads),
-    }
-    outputs = {name: _start(each, sample) for name, each in interpreters.items()}
-    samples = _take_turns({n: i.invoke for n, i in interpreters.items()}, runs)
-    exact = outputs["LiteRT float"].astype(np.float64)
-    error = float(np.max(np.abs(outputs["Octolite float"] - exact)) / np.max(np.abs(exact)))
-    noise = outputs["Octolite hybrid"] - exact
-    sqnr = float(10 * np.log10(np.mean(exact**2) / np.mean(noise**2)))
-    timings = {name: _summary(times) for name, times in samples.items()}
-    return Result(row, timings, error, sqnr)
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        speedups = {n: round(self.speedup(n), 3) for n in self.timings}
+        return asdict(self) | {"speedup_over_litert_float": speedups}
 
 
-def _start(interpreter: octolite.Interpreter | LiteRT, sample: np.ndarray) -> np.ndarray:
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sample)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+def measure(
+    row: AnyRow, files: Files, contenders: Sequence[Contender], threads: int, rounds: int
+) -> Result:
+    """Time ``row``, whose models are ``files``, in ``rounds`` rounds of turns.
+
+    Raises :class:`RuntimeError` when a contender's float results are not those of the others.
+    """
+    result = Result(row.name, row.title, threads)
+    runners: dict[str, Runner] = {}
+    for each in contenders:
+        try:
+            runners[each.name] = each.start(files, threads, row.sample(1))
+        except (NotImplementedError, ImportError) as error:
+            result.absent[each.name] = str(error)
+    result.forms = {n: r.form for n, r in runners.items() if isinstance(r, OnnxRuntime) and r.form}
+    outputs = {n: _outputs(r, row) for n, r in runners.items()}
+    exact = outputs["LiteRT float"]
+    for each in contenders:
+        if each.name not in runners:
+            continue
+        if each.hybrid:
+            result.sqnr[each.name] = sqnr(outputs[each.name], exact)
+            continue
+        error = result.errors[each.name] = _error(outputs[each.name], exact)
+        if error > TOLERANCE:
+            raise RuntimeError(f"{each.name} computes {row.title} with an error of {error:.2g}")
+    times = take_turns({n: r.invoke for n, r in runners.items()}, rounds)
+    result.timings = {name: _summary(found) for name, found in times.items()}
+    for kind in ("float", "hybrid"):
+        result.kernels[kind] = _kernels(runners[f"Octolite {kind}"])
+    return result
 
 
-def _take_turns(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def _kernels(runner: Runner) -> list[str]:
+    """What Octolite runs, each kernel once, in order."""
+    assert isinstance(runner, TfLite)
+    return list(dict.fromkeys(t.label for t in runner.interpreter.profile(1)))
+
+
+def _outputs(runner: Runner, row: AnyRow) -> list[np.ndarray]:
+    found = []
+    for seed in range(1, SAMPLES + 1):
+        runner.feed(row.sample(seed))
+        runner.invoke()
+        found.append(runner.result().astype(np.float64))
+    return found
+
+
+def _error(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
+    pairs = zip(outputs, exact, strict=True)
+    return max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs)
+
+
+def sqnr(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
+    """Decibels, the mean over inputs."""
+    ratios = [
+        np.mean(b**2) / max(np.mean((a - b) ** 2), 1e-30)
+        for a, b in zip(outputs, exact, strict=True)
+    ]
+    return round(float(np.mean(10 * np.log10(ratios))), 2)
+
+
+def take_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of a call of each, round by round; a turn is the mean of some repeats."""
     repeats = {}
     for name, call in calls.items():
         call()
@@ -104,8 +158,8 @@ def _take_turns(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, 
 
 
 def _summary(seconds: list[float]) -> Timing:
-    low, median, high = np.percentile(np.array(seconds) * 1e3, [25, 50, 75])
-    return Timing(float(median), float(low), float(high))
+    found = np.percentile(np.array(seconds) * 1e3, [50, 25, 75, 0])
+    return Timing(*(round(float(f), 5) for f in found))
 
 
 def machine() -> dict[str, str]:

@@ -1,14 +1,17 @@
-"""The models that are timed: one layer each, as bytes of a ``.tflite`` file."""
+"""The models that are timed: layers, and two networks, made without TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 import octolite
+from benchmarks import networks
+from benchmarks.contenders import Files
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32, INT32, Activation
 from octolite.ops.base import Operator, operator_class
@@ -29,8 +32,8 @@ class Row:
     input: tuple[int, ...]
     weights: tuple[int, ...]
 
-    def files(self) -> tuple[bytes, bytes]:
-        """The float file and the quantized one. Gaussian weights, zero bias."""
+    def files(self) -> Files:
+        """Gaussian weights, zero bias."""
         return _files(self._model())
 
     def _model(self) -> Model:
@@ -42,9 +45,9 @@ class Row:
         graph.outputs = [graph.add(self.operator(), inputs, "y").output]
         return Model([graph])
 
-    def sample(self) -> np.ndarray:
+    def sample(self, seed: int) -> np.ndarray:
         """An input with the range that a layer's output has: Gaussian, cut off below 0."""
-        values = np.random.default_rng(1).standard_normal(self.input, np.float32)
+        values = np.random.default_rng(seed).standard_normal(self.input, np.float32)
         return np.maximum(values, 0)
 
 
@@ -58,8 +61,8 @@ class Cells:
     steps: int = 50
     units: int = 256
 
-    def files(self) -> tuple[bytes, bytes]:
-        """The float file and the quantized one. Gaussian weights, zero bias."""
+    def files(self) -> Files:
+        """Gaussian weights, zero bias."""
         return _files(self._model())
 
     def _model(self) -> Model:
@@ -85,10 +88,10 @@ class Cells:
         graph.outputs = list(graph.add(cls(**given), inputs, "y").outputs)
         return Model([graph])
 
-    def sample(self) -> np.ndarray:
+    def sample(self, seed: int) -> np.ndarray:
         """Gaussian features."""
         shape = (1, self.steps, self.units)
-        return np.random.default_rng(1).standard_normal(shape, np.float32)
+        return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ class Embedding:
     ids: int
     table: tuple[int, int]
 
-    def files(self) -> tuple[bytes, bytes]:
-        """The float file and the quantized one."""
+    def files(self) -> Files:
+        """A Gaussian table."""
         graph = Graph()
         ids = graph.add_input("ids", INT32, (self.ids,))
         table = np.random.default_rng(0).standard_normal(self.table, np.float32)
@@ -109,24 +112,39 @@ class Embedding:
         graph.outputs = [graph.add(EmbeddingLookup(), inputs, "y").output]
         return _files(Model([graph]))
 
-    def sample(self) -> np.ndarray:
+    def sample(self, seed: int) -> np.ndarray:
         """Words at random."""
-        return np.random.default_rng(1).integers(0, self.table[0], self.ids).astype(np.int32)
+        return np.random.default_rng(seed).integers(0, self.table[0], self.ids).astype(np.int32)
 
 
 # The auxiliary input, peepholes and projections are left out.
 _OPTIONAL = tuple(f"{d}{part}" for d in ("", "fw_", "bw_") for part in ("aux", "cell_to", "proj"))
 
 
-def _files(model: Model) -> tuple[bytes, bytes]:
+def _files(model: Model) -> Files:
     plain = write(model)
     quantize(model, "dynamic")
-    return plain, write(model)
+    return Files(plain, write(model))
 
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen graph of images."""
+    """A network of images that is built here, its weights drawn at random."""
+
+    name: str
+    title: str
+    build: Callable[[], Model]
+
+    def files(self) -> Files:
+        return _files(self.build())
+
+    def sample(self, seed: int) -> np.ndarray:
+        return networks.image((1, 224, 224, 3), seed)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen graph of images from a file."""
 
     path: Path
 
@@ -136,20 +154,21 @@ class Network:
 
     title = name
 
-    def files(self) -> tuple[bytes, bytes]:
-        """The float file and the quantized one."""
-        return octolite.convert(self.path, quantize="none"), octolite.convert(self.path)
+    @cached_property
+    def _converted(self) -> Files:
+        return Files(octolite.convert(self.path, quantize="none"), octolite.convert(self.path))
 
-    def sample(self) -> np.ndarray:
-        """One input, uniform in [-1, 1)."""
-        (source,) = read(octolite.convert(self.path)).main.inputs
-        shape = [d or 1 for d in source.shape or ()]
-        return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    def files(self) -> Files:
+        return self._converted
+
+    def sample(self, seed: int) -> np.ndarray:
+        (source,) = read(self._converted.plain).main.inputs
+        return networks.image(tuple(d or 1 for d in source.shape or ()), seed)
 
 
-Layer = Row | Cells | Embedding
+AnyRow = Row | Cells | Embedding | Network | Frozen
 
-ROWS: tuple[Layer, ...] = (
+ROWS: tuple[AnyRow, ...] = (
     Row("fc1", "FC 1×1024→1024", FullyConnected, (1, 1024), (1024, 1024)),
     Row("fc64", "FC 64×1024→1024", FullyConnected, (64, 1024), (1024, 1024)),
     Row("conv3x3", "Conv 3×3, 56×56×64→64", Conv2D, (1, 56, 56, 64), (64, 3, 3, 64)),
@@ -159,4 +178,6 @@ ROWS: tuple[Layer, ...] = (
     Cells("bilstm", "LSTM 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_LSTM"),
     Cells("birnn", "RNN 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_RNN"),
     Embedding("embedding", "512 of 20 000 embeddings of 256", 512, (20_000, 256)),
+    Network("mobilenet_v2", "MobileNetV2 224", networks.mobilenet_v2),
+    Network("resnet50", "ResNet-50 224", networks.resnet50),
 )
