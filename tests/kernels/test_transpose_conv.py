@@ -7,12 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from octolite.errors import KernelError
 from octolite.ir import numerics
 from octolite.ir.types import Activation, Array
 from octolite.kernels import isa
+from octolite.kernels.select import build
 from octolite.kernels.spec import TransposeConv2D
 from octolite.runtime.executor import Executor
-from tests.kernels.conftest import Problem, around
+from tests.kernels.conftest import Problem, around, constants
 
 Pair = tuple[int, int]
 
@@ -27,6 +29,8 @@ CASES = (
     ((1, 4, 4, 2), TransposeConv2D((5, 7), 2, 3, (3, 2))),
     ((3, 1, 1, 9), TransposeConv2D((5, 5), 9, 65, (2, 2))),
     ((1, 1, 1, 1), TransposeConv2D((1, 1), 1, 1)),
+    ((2, 6, 7, 17), TransposeConv2D((3, 3), 17, 19)),
+    ((1, 5, 4, 6), TransposeConv2D((2, 4), 6, 9, activation=Activation.RELU)),
     ((1, 7, 9, 17), TransposeConv2D((1, 1), 17, 4, (2, 1))),
     ((1, 2, 2, 3), TransposeConv2D((16, 16), 3, 2, (8, 8))),
 )
@@ -221,3 +225,10 @@ def test_nothing_to_do(
     problem = Problem.of(TransposeConv2D((3, 3), 2, 3, hybrid=hybrid), random)
     out = problem.run(row, np.zeros((0, 5, 5, 2), np.float32), alone, output=(3, 3))
     assert out.shape == (0, 3, 3, 3)
+
+
+def test_a_result_of_stride_1_begins_within_the_kernel(row: isa.Isa) -> None:
+    problem = Problem.of(TransposeConv2D((3, 2), 2, 3), np.random.default_rng(0))
+    kernel = build(problem.request, constants(problem.weights), row)
+    with pytest.raises(KernelError, match="cannot begin"):
+        kernel.launch((1, 4, 4, 2), (1, 2), (4, 4))

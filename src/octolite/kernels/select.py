@@ -49,7 +49,7 @@ from octolite.kernels.spec import (
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
-from octolite.kernels.transpose_conv import TransposeConvLayer
+from octolite.kernels.transpose_conv import ReversedConvLayer, TransposeConvLayer
 from octolite.kernels.window import segments
 from octolite.kernels.winograd import WinogradLayer
 
@@ -117,11 +117,19 @@ def _convolution(request: Conv2D, isa: isas.Isa, weights: Array, *rest: Any) -> 
     return ConvLayer(request, isa, lined, *rest)
 
 
+def _transposed(request: TransposeConv2D, isa: isas.Isa, weights: Array, *rest: Any) -> Kernel:
+    conv = request.as_convolution()
+    if conv is None:
+        return TransposeConvLayer(request, isa, weights, *rest)
+    turned = np.ascontiguousarray(weights[:, ::-1, ::-1])
+    return ReversedConvLayer(request, _convolution(conv, isa, turned, *rest))
+
+
 _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     FullyConnected: _weighted(_fully_connected),
     Conv2D: _weighted(_convolution),
     DepthwiseConv2D: _weighted(DepthwiseLayer),
-    TransposeConv2D: _weighted(TransposeConvLayer),
+    TransposeConv2D: _weighted(_transposed),
     Recurrent: RecurrentLayer,
     Svdf: SvdfLayer,
     BatchMatMul: matmul.build,

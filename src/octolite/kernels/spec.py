@@ -186,6 +186,22 @@ class TransposeConv2D(Request):
     def weight_shape(self) -> tuple[int, ...]:
         return self.out_channels, *self.kernel, self.in_channels
 
+    def as_convolution(self) -> Conv2D | None:
+        """The convolution by reversed taps that this is where its stride is 1.
+
+        A hybrid 1×1 convolution is not the same: it quantizes pixel by pixel.
+        """
+        if self.stride != (1, 1) or (self.hybrid and self.kernel == (1, 1)):
+            return None
+        return Conv2D(
+            self.kernel,
+            self.in_channels,
+            self.out_channels,
+            activation=self.activation,
+            hybrid=self.hybrid,
+            asymmetric=self.asymmetric,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BatchMatMul(AnyRequest):

@@ -9,9 +9,11 @@ Nothing is added twice and nothing is multiplied by the zeros between pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import pack, products
 from octolite.kernels.isa import Isa
@@ -21,6 +23,9 @@ from octolite.kernels.pack import Panels
 from octolite.kernels.products import Product, Rows
 from octolite.kernels.spec import TransposeConv2D
 from octolite.kernels.window import Image, Pair, Window, expect
+
+if TYPE_CHECKING:
+    from octolite.kernels.select import Kernel
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,31 @@ class TransposeConvLayer(Layer):
             data,
             data.nbytes // phase.panels.count,
         )
+
+
+class ReversedConvLayer:
+    """A transposed convolution of stride 1, computed by ``layer``, a convolution."""
+
+    def __init__(self, request: TransposeConv2D, layer: Kernel) -> None:
+        self.request = request
+        self.layer = layer
+        self.label = layer.label
+
+    def launch(
+        self,
+        input_shape: tuple[int, ...],
+        padding: Pair = (0, 0),
+        output_hw: Pair = (0, 0),
+        threads: int = 1,
+    ) -> Launch:
+        """As :meth:`TransposeConvLayer.launch`; no more than what a kernel adds is cut off."""
+        before = [k - 1 - cut for k, cut in zip(self.request.kernel, padding, strict=True)]
+        if min(before) < 0:
+            raise KernelError(
+                f"a result cannot begin {padding} pixels behind the first that a kernel of "
+                f"{self.request.kernel} gives"
+            )
+        return self.layer.launch(input_shape, (before[0], before[1]), output_hw, threads)
 
 
 def _reach(kernel: int, stride: int, cut: int, extent: int) -> tuple[int, int, int]:
