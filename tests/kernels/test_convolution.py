@@ -142,24 +142,58 @@ def test_extreme_codes_are_exact(
 def test_float_winograd_errs_as_little_as_the_docs_say(
     row: isa.Isa, channels: int, alone: Executor, random: np.random.Generator
 ) -> None:
-    request = Conv((3, 3), channels, 32 if channels < 256 else channels)
-    bound = 5e-6 if winograd.form_for(request, row.real) is winograd.COARSE else 2e-6
-    problem = Problem.of(request, random)
+    problem = Problem.of(Conv((3, 3), channels, max(32, channels // 4)), random)
+    form = winograd.form_for(problem.request, row.real, problem.weights)
+    bound = {winograd.REAL4: 5e-6, winograd.REAL2: 2e-6}[form]
     normal = random.standard_normal((1, 9, 13, channels), np.float32)
     for x in (normal, np.abs(normal)):
         out = problem.run(row, x, alone, padding=(1, 1), output=(9, 13))
         given = (problem.weights, problem.bias, problem.scale, (1, 1), (9, 13))
-        exact = oracle.convolution(request, x, *given)
+        exact = oracle.convolution(problem.request, x, *given)
         assert np.abs(out - exact).max() <= bound * np.abs(exact).max()
 
 
-def test_many_weights_are_transformed_to_fewer_places() -> None:
+def _form(request: spec.Conv2D, tile: isa.Tile, weight: int) -> winograd.Form:
+    return winograd.form_for(request, tile, np.full(request.weight_shape, weight, np.int8))
+
+
+def test_the_form_depends_on_how_many_weights_there_are() -> None:
+    few, many = Conv((3, 3), 64, 64), Conv((3, 3), 512, 512)
     for row in isa.ROWS:
-        few, many = (Conv((3, 3), n, n) for n in (64, 512))
-        assert winograd.form_for(few, row.real) is winograd.COARSE
-        assert winograd.form_for(many, row.real) is winograd.FINE
-        exact = dataclasses.replace(few, hybrid=True)
-        assert winograd.form_for(exact, row.real) is winograd.EXACT
+        assert _form(few, row.real, 1) is winograd.REAL4
+        assert _form(many, row.real, 1) is winograd.REAL2
+        if row.dense is not None and row.dense.code.itemsize == 2:
+            small, large = (dataclasses.replace(r, hybrid=True) for r in (few, many))
+            assert _form(small, row.dense, 1) is winograd.INT4
+            assert _form(large, row.dense, 1) is winograd.INT2
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(229, True), (230, False)])
+def test_sums_that_may_not_fit_take_the_form_with_room(
+    depth: int, fits: bool, alone: Executor, random: np.random.Generator
+) -> None:
+    """128 · 127 · 9 · depth reaches 2²⁵, what F(4×4) has room for."""
+    request = Conv((3, 3), depth, 16, hybrid=True)
+    problem = Problem.of(request, random)
+    problem.weights[...] = 127
+    row = isa.by_name("generic")
+    assert row.dense is not None
+    form = winograd.form_for(request, row.dense, problem.weights)
+    assert form is (winograd.INT4 if fits else winograd.INT2)
+    x = np.full((1, 6, 5, depth), -1, np.float32)
+    x[0, 0, 0, 0] = 1e-3
+    check(problem, x, row, alone, "same")
+
+
+@pytest.mark.parametrize("form", [winograd.INT2, winograd.INT4], ids=lambda f: f.name)
+def test_integer_forms_fit_int16(form: winograd.Form) -> None:
+    for matrix in (form.a, form.b, form.g):
+        assert np.array_equal(matrix, np.rint(matrix))
+    mirror = np.eye(form.extent)
+    for i in range(1, form.size, 2):
+        mirror[i : i + 2, i : i + 2] = [[1, 1], [1, -1]]
+    assert np.abs(mirror @ form.b).sum(axis=1).max() ** 2 * 128 < 1 << 15
+    assert np.abs(form.g).sum(axis=1).max() ** 2 * 127 < 1 << 15
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

@@ -87,9 +87,9 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
     found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
-    found += [winograd.unit(row.real, form, False) for form in (winograd.FINE, winograd.COARSE)]
+    found += [winograd.unit(row.real, form, False) for form in (winograd.REAL2, winograd.REAL4)]
     if row.dense is not None and row.dense.code.itemsize == 2:
-        found.append(winograd.unit(row.dense, winograd.EXACT, False))
+        found += [winograd.unit(row.dense, form, False) for form in (winograd.INT2, winograd.INT4)]
     coded = [tile for tile in tiles.values() if tile.sum == I32]
     return found + [
         prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)
@@ -249,7 +249,7 @@ def test_tiles_are_configured_and_kept_in_registers() -> None:
 def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
     tile = row_.dense
     assert tile is not None
-    text = jit.assembly(winograd.unit(tile, winograd.EXACT, False), row_, X86)
+    text = jit.assembly(winograd.unit(tile, winograd.INT2, False), row_, X86)
     loop = hot_loop(text, f"block{tile.heights[-1]}", tile.mnemonic)
     assert count(loop, tile.mnemonic) == uses(tile)
     assert not spilled(loop), "something is spilled in the inner loop"

@@ -1,16 +1,28 @@
 """3×3 convolutions with fewer products, by Winograd's F(m×m, 3×3).
 
 ``m × m`` output pixels come of a patch ``d`` of ``n × n`` pixels, ``n = m + 2``:
-``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A``, so that n² products do the work of 9 m².
+``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A``, so that n² products do the work of 9 m²: 2.25 times fewer for
+F(2×2), 4 times fewer for F(4×4).
 
-F(2×2), 2.25 times fewer products, is exact in integers: with ``2G`` in place of ``G`` transformed
-weights stay under 9 · 127, transformed codes within 4 · 128, both fit int16, and the result is 4
-times the sum that the convolution asks for. Sums wrap at 32 bits without harm as long as that
-result fits, which ``MAX_DEPTH`` sees to. It pays where products of int16 pairs are what there is,
-and is slower than a convolution by dot products of bytes.
+Both are exact in integers. ``G``, multiplied by ``scale`` (and its last row divided by ``last``,
+which ``A`` makes good), is an integer; transformed weights and codes fit int16:
 
-In float F(4×4) has 4 times fewer products, and four times the weights. Its points ±3/4 and ±3/2
-lose a third of what the usual ±1 and ±2 lose (docs/numerics.md has figures).
+======  =======  =============  ================  ===================
+form    points   weights up to  codes up to       result, times too large
+======  =======  =============  ================  ===================
+INT2    0 ±1     9 · 127        4 · 128           4
+INT4    0 ±1 ±2  144 · 127      100 · 128         576
+======  =======  =============  ================  ===================
+
+Sums are kept modulo 2³², and so is what follows. What is odd in the factor (9 of 576) is undone by
+its inverse modulo 2³², which leaves a power of 2: the result is exact as long as the sum that the
+convolution asks for has as many bits fewer than an int32 (``holds``).
+
+It pays where products of int16 pairs are what there is, and is slower than a convolution by dot
+products of bytes.
+
+In float, REAL4 with the points ±3/4 and ±3/2 loses a third of what the usual ±1 and ±2 lose;
+docs/numerics.md has figures.
 
 Sources: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"; Barabasz et al.,
 "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks".
@@ -76,12 +88,13 @@ MIN_CHANNELS = 16
 class Form:
     """F(size×size, 3×3), made of the finite points 0, p, -p, q, -q, …; infinity is the last.
 
-    ``scale``: what each dimension of the transformed weights is multiplied by, so that they are
-    integers; results are as many times too large, twice.
+    ``scale``: what ``G`` is multiplied by; results are as many times too large, twice. ``last``:
+    what its last row is divided by, and the last column of ``Aᵀ`` multiplied.
     """
 
     points: tuple[float, ...]
     scale: int = 1
+    last: int = 1
 
     @property
     def size(self) -> int:
@@ -100,13 +113,28 @@ class Form:
     def name(self) -> str:
         return f"{self.size}x{self.size}"
 
+    @property
+    def shift(self) -> int:
+        """How often 2 divides what results are multiplied by."""
+        return ((self.scale**2) & -(self.scale**2)).bit_length() - 1
+
+    @property
+    def inverse(self) -> int:
+        """What undoes the rest of it, modulo 2³²."""
+        return pow(self.scale**2 >> self.shift, -1, 1 << 32)
+
+    def holds(self, weights: Array) -> bool:
+        """Whether results of int8 ``weights`` [channels, …] fit what is left of int32."""
+        sums = np.abs(weights.astype(np.int32)).reshape(len(weights), -1).sum(axis=1)
+        return 128 * int(sums.max(initial=0)) < 1 << (31 - self.shift)
+
     @cached_property
     def g(self) -> Array:
-        """``scale · G`` [extent, 3]: the kernel at each point, over what ``Bᵀ`` leaves out."""
+        """``scale · G`` [extent, 3]: the kernel at each point, over what ``Bᵀ`` has too much."""
         rows = [
             [p**0 / self._rest(p), p / self._rest(p), p**2 / self._rest(p)] for p in self.points
         ]
-        return np.array([*rows, [0, 0, 1]]) * self.scale
+        return np.array([*rows, [0, 0, 1 / self.last]]) * self.scale
 
     def _rest(self, point: float) -> float:
         return float(np.prod([point - other for other in self.points if other != point]))
@@ -125,7 +153,7 @@ class Form:
         """``Aᵀ`` [size, extent] behind :func:`_mirror`."""
         whole = np.zeros((self.extent, self.size))
         whole[:-1] = np.vander(self.points, self.size, increasing=True)
-        whole[-1, -1] = 1
+        whole[-1, -1] = self.last
         return self._halves(whole).T
 
     def _halves(self, lines: Array) -> Array:
@@ -146,9 +174,10 @@ class Form:
         return out
 
 
-EXACT = Form((0, 1, -1), scale=2)
-FINE = Form((0, 1, -1))
-COARSE = Form((0, 0.75, -0.75, 1.5, -1.5))
+INT2 = Form((0, 1, -1), scale=2)
+INT4 = Form((0, 1, -1, 2, -2), scale=24, last=2)
+REAL2 = Form((0, 1, -1))
+REAL4 = Form((0, 0.75, -0.75, 1.5, -1.5))
 
 
 def _mirror(values: Sequence[Value]) -> list[Value]:
@@ -165,7 +194,10 @@ def _combine(k: Builder, row: Array, values: Sequence[Value]) -> Value:
     first, x = terms[0]
     total = x if first == 1 else x * first
     for c, v in terms[1:]:
-        total = total + v if c == 1 else total - v if c == -1 else k.fma(v, c, total)
+        if c in (1, -1):
+            total = total + v if c == 1 else total - v
+        else:
+            total = k.fma(v, c, total) if v.is_float else total + v * c
     return total
 
 
@@ -208,11 +240,25 @@ def _code_lanes(tile: Tile) -> int:
     return 4 * tile.lanes // tile.code.itemsize
 
 
-def _row_bytes(args: SimpleNamespace, tile: Tile) -> Value:
-    """Of one patch at one place: whole vectors."""
+def _odd_lines(size: Value) -> Value:
+    return ((size + 63) & -64) | 64
+
+
+def _layout(args: SimpleNamespace, tile: Tile) -> SimpleNamespace:
+    """Bytes from patch to patch and from place to place, of transformed patches and of sums.
+
+    Places are an odd number of cache lines apart: a patch is written and read at all of them, and
+    powers of two would have them share a few sets of the cache.
+    """
     lanes = _code_lanes(tile)
-    result: Value = (args.depth + (lanes - 1)) // lanes * (4 * tile.lanes)
-    return result
+    row = (args.depth + (lanes - 1)) // lanes * (4 * tile.lanes)
+    sum_ = 4 * tile.width
+    return SimpleNamespace(
+        row=row,
+        place=_odd_lines(args.chunk * row),
+        sum=sum_,
+        sum_place=_odd_lines(args.chunk * sum_),
+    )
 
 
 def _emit_tile(module: Any, tile: Tile, form: Form) -> None:
@@ -224,24 +270,23 @@ def _emit_tile(module: Any, tile: Tile, form: Form) -> None:
     image = index // args.chunks % args.batch
     first = index % args.chunks * args.chunk
     count = k.smin(args.chunk, args.patches - first)
-    row_bytes = _row_bytes(args, tile)
-    codes = k.stack(args.chunk * row_bytes * form.places)
-    sums = k.stack(args.chunk * (form.places * 4 * tile.width))
+    layout = _layout(args, tile)
+    codes = k.stack(layout.place * form.places)
+    sums = k.stack(layout.sum_place * form.places)
 
     with k.loop(0, count) as patches:
         patch = first + patches.index
         y, x = patch // args.patches_x * form.size, patch % args.patches_x * form.size
         source = args.a + (image * args.image_bytes + y * args.row_bytes + x * args.pixel_bytes)
-        _invoke(k, "gather", address, source, codes + patches.index * row_bytes)
+        _invoke(k, "gather", address, source, codes + patches.index * layout.row)
     with k.loop(first_panel, last_panel) as panels:
         weights = args.panels + panels.index * args.panel_bytes
         with k.loop(0, form.places) as places:
-            line = codes + places.index * args.chunk * row_bytes
-            out = sums + places.index * args.chunk * (4 * tile.width)
+            line, out = codes + places.index * layout.place, sums + places.index * layout.sum_place
             b = weights + places.index * (args.panel_bytes // form.places)
-            _blocks(k, tile, count, line, row_bytes, b, args.steps, out)
+            _blocks(k, tile, count, line, layout.row, b, args.steps, out)
         with k.loop(0, count) as patches:
-            at = sums + patches.index * (4 * tile.width)
+            at = sums + patches.index * layout.sum
             _invoke(k, "scatter", address, at, image, first + patches.index, panels.index)
     k.ret()
 
@@ -298,7 +343,7 @@ def _emit_gather(module: Any, tile: Tile, form: Form) -> None:
     k = Builder(module, "gather", (PTR, PTR, PTR), local=True)
     address, source, out = k.args
     args = ARGS.load(k, address)
-    place_bytes = _row_bytes(args, tile) * args.chunk
+    place_bytes = _layout(args, tile).place
     lanes, item = _code_lanes(tile), tile.code.itemsize
     kind = vec(I16 if tile.sum == I32 else F32, lanes)
     across = range(form.extent)
@@ -329,18 +374,19 @@ def _emit_scatter(module: Any, tile: Tile, form: Form, curved: bool) -> None:
     if hybrid:
         scale = k.load(F32, args.row_scale + image * 4)
         zero = k.load(I32, args.row_zero + image * 4)
-    place_bytes = args.chunk * (4 * tile.width)
+    place_bytes = _layout(args, tile).sum_place
     channel = k.load(I64, args.panel_at + panel * 24 + 8)
     count = k.load(I64, args.panel_at + panel * 24 + 16)
     y, x = patch // args.patches_x * form.size, patch % args.patches_x * form.size
     corner = (image * args.rows + y) * args.columns + x
     nowhere = k.stack(k.const(I64, 4 * tile.lanes))
-    kind, shift = vec(tile.sum, tile.lanes), 2 * (form.scale.bit_length() - 1)
+    kind = vec(tile.sum, tile.lanes)
     across, outputs = range(form.extent), range(form.size)
 
     def finish(acc: Value, at: Value) -> Value:
         if hybrid:
-            return activate(k, args, rescale(k, args, at, acc >> shift, scale, zero), curved)
+            exact = acc * form.inverse >> form.shift
+            return activate(k, args, rescale(k, args, at, exact, scale, zero), curved)
         return activate(k, args, acc + k.load(kind, args.bias + at), curved)
 
     for v in range(tile.vectors):
@@ -390,13 +436,13 @@ def _takes_words(tile: Tile | None) -> bool:
     return tile is not None and tile.code.itemsize == 2
 
 
-def form_for(request: Conv2D, tile: Tile) -> Form:
+def form_for(request: Conv2D, tile: Tile, weights: Array) -> Form:
     """The faster form: four times as many weights take longer to read than products to make,
     where they are many, as images then are small."""
-    if request.hybrid:
-        return EXACT
-    few = request.in_channels * request.out_channels * tile.rate <= _READ
-    return COARSE if few else FINE
+    few = weights[:, 0, 0].size * tile.rate <= _READ
+    if not request.hybrid:
+        return REAL4 if few else REAL2
+    return INT4 if few and INT4.holds(weights) else INT2
 
 
 # Weights of which so many are read while a core multiplies a product a cycle.
@@ -420,7 +466,7 @@ class WinogradLayer(Layer):
     ) -> None:
         tile = isa.dense if request.hybrid else isa.real
         assert tile is not None
-        form = form_for(request, tile)
+        form = form_for(request, tile, weights)
         super().__init__(request, isa, tile, f"winograd {form.name} {tile.name}")
         totals = weights.sum(axis=(1, 2, 3), dtype=np.int32) if request.hybrid else None
         transformed = form.weights(weights, tile.weight)
