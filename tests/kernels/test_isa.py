@@ -16,7 +16,7 @@ import pytest
 
 from octolite import kernels
 from octolite.errors import KernelError
-from octolite.ir.types import Array
+from octolite.ir.types import BOOL, Array
 from octolite.kernels import (
     cell,
     copy,
@@ -39,18 +39,33 @@ from octolite.kernels import (
     walk,
     winograd,
 )
+from octolite.kernels.expression import FUNCTIONS, Expression, apply
 from octolite.kernels.simd import I32, I64, PTR, Builder, vec
 from tests.kernels.assembly import count, function, hot_loop, is_use, spilled, uses
 from tests.kernels.conftest import RUNNABLE, around
 
 X86 = "x86_64-unknown-linux-gnu"
 ARM = "aarch64-unknown-linux-gnu"
+
+
+def mapped() -> list[tuple[Expression, list[maps.Access]]]:
+    """Every function of elements, of one of the types that it takes."""
+    found = []
+    for name, known in FUNCTIONS.items():
+        for dtype in known.types[:1] if known.operands else ():
+            expression = apply(name, [BOOL if x == "b" else dtype for x in known.operands])
+            assert expression is not None
+            pattern = [maps.ELEMENT, maps.ROW, maps.ELEMENT]
+            accesses = [maps.Access(varies, listed=varies == maps.ROW) for varies in pattern]
+            found.append((expression, accesses[: len(known.operands)]))
+    return found
+
+
 # What makes the units that take no tile, and arguments for it.
 PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     depthwise.unit: [(False, False, 3, 2, 1), (True, False, 3, 2, 1)],
     prepare.float_unit: [()],
-    maps.unary_unit: [("tanh",), ("log",)],
-    maps.binary_unit: [("add", False)],
+    maps.unit: mapped(),
     pool.unit: [("max", False)],
     softmax.unit: [(False,), (True,)],
     normalize.unit: [(False,)],

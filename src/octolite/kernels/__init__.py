@@ -7,7 +7,8 @@
     layers     fully connected, convolution, depthwise: constants packed once, steps per shape
     winograd   3×3 convolutions where the CPU multiplies int16 pairs
     recurrent  recurrent layers: one product for the inputs, then cells that step through them
-    maps, pool, softmax, normalize, reduce, resize   operators without weights
+    expression, maps   functions of elements, alone and in chains: what there is, and its loop
+    pool, softmax, normalize, reduce, resize   other operators without weights
     lookup     rows of a table by their numbers
     views, copy   whatever moves elements, as copies between strided views
     dot, depthwise, cell, prepare, walk   the code of the steps, and of the threads that run them

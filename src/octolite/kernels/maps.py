@@ -1,76 +1,185 @@
-"""Functions of one or two float tensors, element by element."""
+"""Functions of elements: any expression as one loop over tensors that broadcast.
+
+The result is seen as rows, within which every input either runs along, element by element, or is
+one element. What an expression makes of inputs that stand still is computed where they last
+changed: once for a call, or once for a row.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from octolite.errors import KernelError, did_you_mean
-from octolite.ir.types import Array
+from octolite.errors import KernelError
+from octolite.ir.types import BOOL, FLOAT16, FLOAT32, INT64, Array, DType
 from octolite.kernels import jit, maths
-from octolite.kernels.clamp import bounds
+from octolite.kernels.expression import CONVERSIONS, NUMBER, Expression
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import INPUT, OUTPUT, SECOND, Launch
+from octolite.kernels.launch import OUTPUT, Launch, Operand, Place
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
-from octolite.kernels.spec import Binary, Unary
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Type, Value, vec
 
-# Elements that make a tile worth its dispatch.
-_TILE = 16384
-
-UNARY: dict[str, Callable[[Builder, Value, Value], Value]] = {
-    "abs": lambda k, x, _: maths.absolute(k, x),
-    "elu": lambda k, x, _: k.select(x < 0.0, maths.expm1(k, k.smin(x, 0.0)), x),
-    "exp": lambda k, x, _: maths.exp(k, x),
-    "hard_swish": lambda k, x, _: x * maths.clamp(k, x + 3.0, 0.0, 6.0) * (1 / 6),
-    "leaky_relu": lambda k, x, alpha: k.select(x < 0.0, x * alpha, x),
-    "log": lambda k, x, _: maths.log(k, x),
-    "logistic": lambda k, x, _: maths.logistic(k, x),
-    "neg": lambda k, x, _: x * -1.0,
-    "relu": lambda k, x, _: k.smax(x, 0.0),
-    "relu6": lambda k, x, _: maths.clamp(k, x, 0.0, 6.0),
-    "relu_0_to_1": lambda k, x, _: maths.clamp(k, x, 0.0, 1.0),
-    "relu_n1_to_1": lambda k, x, _: maths.clamp(k, x, -1.0, 1.0),
-    "rsqrt": lambda k, x, _: k.const(x.type, 1.0) / maths.sqrt(k, x),
-    "sqrt": lambda k, x, _: maths.sqrt(k, x),
-    "square": lambda k, x, _: x * x,
-    "tanh": lambda k, x, _: maths.tanh(k, x),
-}
-
-BINARY: dict[str, Callable[[Builder, Value, Value], Value]] = {
+EMIT: dict[str, Callable[..., Value]] = {
+    "abs": maths.absolute,
     "add": lambda k, a, b: a + b,
+    "ceil": maths.ceil,
+    "cos": lambda k, x: maths.sine(k, x, quarters=1),
+    "cube": lambda k, x: x * x * x,
     "div": lambda k, a, b: a / b,
+    "elu": lambda k, x: k.select(x < 0.0, maths.expm1(k, k.smin(x, 0.0)), x),
+    "equal": lambda k, a, b: a.equals(b),
+    "exp": maths.exp,
+    "floor": maths.floor,
+    "floor_div": lambda k, a, b: maths.floor(k, a / b),
+    "gelu": maths.gelu,
+    "gelu_tanh": maths.gelu_tanh,
+    "greater": lambda k, a, b: a > b,
+    "greater_equal": lambda k, a, b: a >= b,
+    "hard_swish": lambda k, x: x * (maths.clamp(k, x + 3.0, 0.0, 6.0) * (1 / 6)),
+    "leaky_relu": lambda k, x, alpha: k.select(x < 0.0, x * alpha, x),
+    "less": lambda k, a, b: a < b,
+    "less_equal": lambda k, a, b: a <= b,
+    "log": maths.log,
+    "logical_and": lambda k, a, b: a & b,
+    "logical_not": lambda k, x: x ^ 1,
+    "logical_or": lambda k, a, b: a | b,
+    "logistic": maths.logistic,
     "maximum": maths.maximum,
     "minimum": maths.minimum,
     "mul": lambda k, a, b: a * b,
+    "neg": lambda k, x: x * -1.0,
+    "not_equal": lambda k, a, b: a.equals(b) ^ 1,
+    "pow": maths.power,
     "prelu": lambda k, a, b: k.select(a >= 0.0, a, a * b),
+    "relu": lambda k, x: k.smax(x, 0.0),
+    "relu6": lambda k, x: maths.clamp(k, x, 0.0, 6.0),
+    "relu_0_to_1": lambda k, x: maths.clamp(k, x, 0.0, 1.0),
+    "relu_n1_to_1": lambda k, x: maths.clamp(k, x, -1.0, 1.0),
+    "round": maths.round_even,
+    "round_half_away": maths.round_half_away,
+    "rsqrt": lambda k, x: k.const(x.type, 1.0) / maths.sqrt(k, x),
+    "select": lambda k, condition, x, y: k.select(condition, x, y),
+    "sign": maths.sign,
+    "sin": maths.sine,
+    "sqrt": maths.sqrt,
+    "square": lambda k, x: x * x,
     "squared_difference": lambda k, a, b: (a - b) * (a - b),
     "sub": lambda k, a, b: a - b,
+    "tanh": maths.tanh,
 }
+"""How each function of :data:`~octolite.kernels.expression.FUNCTIONS` is computed, conversions
+apart."""
 
-UNARY_ARGS = Record(x=PTR, out=PTR, size=I64, chunk=I64, alpha=F32)
 
-BINARY_ARGS = Record(
-    a=PTR,
-    b=PTR,
-    a_at=PTR,  # int64 [rows]: where each row of the result starts in a, in bytes
-    b_at=PTR,
-    out=PTR,  # [rows, size]
-    rows=I64,
-    size=I64,
-    row_chunk=I64,  # a tile is so many rows
-    part=I64,  # by so many elements
-    parts=I64,
-    low=F32,
-    high=F32,
-)
+# Element types in memory and in registers --------------------------------------------------------
 
-# How the operands run along a row: element by element, or one element for all.
-_RUNS = {"both": (1, 1), "one_b": (1, 0), "one_a": (0, 1)}
+
+def _memory(dtype: DType) -> Type:
+    return {8: I8, 16: I16, 32: I32, 64: I64}[dtype.bits] if dtype is not FLOAT32 else F32
+
+
+def _enter(dtype: DType, x: Value) -> Value:
+    """What was loaded, as functions take it: small integers as int32, bools as int1."""
+    if dtype is BOOL:
+        return x.equals(0) ^ 1
+    if dtype.is_integer and dtype.bits < 32:
+        return x.zext(I32) if dtype.kind == "u" else x.sext(I32)
+    return x
+
+
+def _leave(dtype: DType, x: Value) -> Value:
+    """What functions gave, as it is stored."""
+    if dtype is BOOL:
+        return x.zext(I8)
+    if dtype.is_integer and dtype.bits < 32:
+        return x.trunc(_memory(dtype))
+    return x
+
+
+def convert(k: Builder, x: Value, source: DType, target: DType) -> Value:
+    """The same number in another type; see :data:`~octolite.kernels.expression.CONVERSIONS`."""
+    if source is target:
+        return x
+    if source is FLOAT16:
+        return convert(k, maths.from_half(k, x), FLOAT32, target)
+    if target is BOOL:
+        return x.equals(0) ^ 1
+    if source is BOOL:
+        x = x.zext(I64 if target is INT64 else I32)
+    if target is FLOAT32:
+        return x if source is FLOAT32 else x.to_float()
+    if target is FLOAT16:
+        return maths.to_half(k, x if source is FLOAT32 else x.to_float())
+    register = I64 if target is INT64 else I32
+    if source is FLOAT32:
+        limits = np.iinfo(target.numpy)
+        return maths.to_integer(k, x, int(limits.min), int(limits.max), register)
+    if source is not BOOL and (source is INT64) != (target is INT64):
+        x = x.sext(I64) if target is INT64 else x.trunc(I32)
+    return _enter(target, x.trunc(_memory(target))) if target.bits < 32 else x
+
+
+# The code ----------------------------------------------------------------------------------------
+
+CALL, ROW, ELEMENT = range(3)
+"""How often an operand changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an input is read: how often it ``varies``, and whether its rows lie at addresses that
+    are ``listed``, or one ``step`` after the other (which the arguments tell)."""
+
+    varies: int
+    listed: bool = False
+
+    def __str__(self) -> str:
+        return "cre"[self.varies] + "*" * self.listed
+
+
+def record(expression: Expression, accesses: Sequence[Access]) -> Record:
+    """The arguments: ``out`` [rows, size]; a tile is ``row_chunk`` rows by ``part`` elements, of
+    which a row has ``parts``. Of input i, the address ``x{i}`` and, in bytes from there,
+    ``at{i}``: an int64 for each row, or ``step{i}``: from one row to the next. ``number{i}``."""
+    names = ("rows", "size", "row_chunk", "part", "parts")
+    fields = {"out": PTR} | dict.fromkeys(names, I64)
+    for i, access in enumerate(accesses):
+        fields[f"x{i}"] = PTR
+        if access.varies != CALL:
+            fields[f"at{i}" if access.listed else f"step{i}"] = PTR if access.listed else I64
+    fields |= {f"number{i}": F32 for i in range(len(expression.numbers))}
+    return Record(**fields)
+
+
+def unit(expression: Expression, accesses: Sequence[Access]) -> Unit:
+    """``map(args, tile)``: a chunk of rows by a part of them."""
+
+    def emit(module: Any, isa: Isa) -> None:
+        k = Builder(module, "map", (PTR, I64))
+        args = record(expression, accesses).load(k, k.args[0])
+        code = _Code(k, isa, expression, accesses, args)
+        first = k.args[1] // args.parts * args.row_chunk
+        start = k.args[1] % args.parts * args.part
+        stop = k.smin(start + args.part, args.size)
+        fixed = code.settle(CALL, {})
+        with k.loop(first, k.smin(first + args.row_chunk, args.rows)) as rows:
+            code.enter_row(rows.index)
+            still = code.settle(ROW, fixed)
+
+            def body(index: Value, mask: Value | None) -> None:
+                result = code.settle(ELEMENT, still, index, mask)[len(expression.types) - 1]
+                code.store(result, index, mask)
+
+            _sweep(k, isa, start, stop, body)
+        k.ret()
+
+    return Unit(f"map {' '.join(map(str, accesses))} {expression.form}", ("map",), emit)
 
 
 def _sweep(
@@ -84,171 +193,149 @@ def _sweep(
         body(whole, k.first(stop - whole, isa.lanes))
 
 
-def _load(k: Builder, isa: Isa, address: Value, index: Value, mask: Value | None) -> Value:
-    at, kind = address + index * 4, vec(F32, isa.lanes)
-    return k.load(kind, at) if mask is None else k.load_first(kind, at, mask, 1.0)
+class _Code:
+    """The expression's code, of which each part is emitted where it belongs."""
+
+    def __init__(
+        self,
+        k: Builder,
+        isa: Isa,
+        expression: Expression,
+        accesses: Sequence[Access],
+        args: SimpleNamespace,
+    ) -> None:
+        self.k = k
+        self.lanes = isa.lanes
+        self.expression = expression
+        self.args = args
+        self.at = [getattr(args, f"x{i}") for i in range(len(accesses))]  # of the present row
+        self.out = args.out
+        self.accesses = accesses
+        self.varies = [a.varies for a in accesses]
+        for _, operands in expression.steps:
+            self.varies.append(max((self.varies[i] for i in operands), default=CALL))
+
+    def enter_row(self, row: Value) -> None:
+        """Find where the inputs' and the result's rows begin."""
+        for i, access in enumerate(self.accesses):
+            if access.varies == CALL:
+                continue
+            base = getattr(self.args, f"x{i}")
+            if access.listed:
+                self.at[i] = base + self.k.load(I64, getattr(self.args, f"at{i}") + row * 8)
+            else:
+                self.at[i] = base + row * getattr(self.args, f"step{i}")
+        size = self.args.size * self.expression.dtype.numpy.itemsize
+        self.out = self.args.out + row * size
+
+    def settle(
+        self,
+        level: int,
+        known: Mapping[int, Value],
+        index: Value | None = None,
+        mask: Value | None = None,
+    ) -> dict[int, Value]:
+        """``known`` and every operand, by number, that varies at ``level``."""
+        values, expression = dict(known), self.expression
+        for i, dtype in enumerate(expression.inputs):
+            if self.varies[i] == level:
+                values[i] = self._load(dtype, self.at[i], index, mask)
+        numbers = 0
+        for i, (function, operands) in enumerate(expression.steps, len(expression.inputs)):
+            if function == NUMBER:
+                numbers += 1
+            if self.varies[i] != level:
+                continue
+            given = [values[j] for j in operands]
+            if function == NUMBER:
+                values[i] = getattr(self.args, f"number{numbers - 1}").splat(self.lanes)
+            elif function in CONVERSIONS:
+                source = expression.types[operands[0]]
+                values[i] = convert(self.k, given[0], source, CONVERSIONS[function])
+            else:
+                values[i] = EMIT[function](self.k, *given)
+        return values
+
+    def _load(self, dtype: DType, row: Value, index: Value | None, mask: Value | None) -> Value:
+        k, element = self.k, _memory(dtype)
+        if index is None:
+            return _enter(dtype, k.load(element, row).splat(self.lanes))
+        at, kind = row + index * dtype.numpy.itemsize, vec(element, self.lanes)
+        return _enter(dtype, k.load(kind, at) if mask is None else k.load_first(kind, at, mask, 1))
+
+    def store(self, result: Value, index: Value, mask: Value | None) -> None:
+        """Store a vector of results, or those in ``mask``."""
+        dtype = self.expression.dtype
+        at, x = self.out + index * dtype.numpy.itemsize, _leave(dtype, result)
+        if mask is None:
+            self.k.store(x, at)
+        else:
+            self.k.store_first(x, at, mask)
 
 
-def _store(k: Builder, x: Value, address: Value, index: Value, mask: Value | None) -> None:
-    at = address + index * 4
-    if mask is None:
-        k.store(x, at)
-    else:
-        k.store_first(x, at, mask)
+# The layer ---------------------------------------------------------------------------------------
+
+# Elements of a tile: at most, and at least what makes it worth its dispatch.
+_MOST, _LEAST = 16384, 2048
 
 
-def unary_unit(function: str) -> Unit:
-    """``unary(args, tile)``: one chunk of elements."""
+class MapLayer:
+    """An :class:`~octolite.kernels.expression.Expression` ready to be launched."""
 
-    def emit(module: Any, isa: Isa) -> None:
-        k = Builder(module, "unary", (PTR, I64))
-        args = UNARY_ARGS.load(k, k.args[0])
-        start = k.args[1] * args.chunk
-
-        def body(index: Value, mask: Value | None) -> None:
-            x = _load(k, isa, args.x, index, mask)
-            _store(k, UNARY[function](k, x, args.alpha), args.out, index, mask)
-
-        _sweep(k, isa, start, k.smin(start + args.chunk, args.size), body)
-        k.ret()
-
-    return Unit(f"unary {function}", ("unary",), emit)
-
-
-def binary_unit(function: str, curved: bool) -> Unit:
-    """``both``, ``one_b``, ``one_a``: a chunk of rows by a part of them."""
-
-    def emit(module: Any, isa: Isa) -> None:
-        for name, (a_runs, b_runs) in _RUNS.items():
-            _emit_binary(module, isa, name, BINARY[function], a_runs, b_runs, curved)
-
-    return Unit(f"binary {function} tanh={curved}", tuple(_RUNS), emit)
-
-
-def _emit_binary(
-    module: Any,
-    isa: Isa,
-    name: str,
-    function: Callable[[Builder, Value, Value], Value],
-    a_runs: int,
-    b_runs: int,
-    curved: bool,
-) -> None:
-    k = Builder(module, name, (PTR, I64))
-    args = BINARY_ARGS.load(k, k.args[0])
-    first = k.args[1] // args.parts * args.row_chunk
-    start = k.args[1] % args.parts * args.part
-    stop = k.smin(start + args.part, args.size)
-    with k.loop(first, k.smin(first + args.row_chunk, args.rows)) as rows:
-        row = rows.index
-        a = args.a + k.load(I64, args.a_at + row * 8)
-        b = args.b + k.load(I64, args.b_at + row * 8)
-        out = args.out + row * args.size * 4
-
-        def operand(address: Value, runs: int) -> Callable[[Value, Value | None], Value]:
-            if runs:
-                return lambda index, mask: _load(k, isa, address, index, mask)
-            same = k.load(F32, address).splat(isa.lanes)
-            return lambda index, mask: same
-
-        left, right = operand(a, a_runs), operand(b, b_runs)
-
-        def body(index: Value, mask: Value | None) -> None:
-            x = function(k, left(index, mask), right(index, mask))
-            x = maths.tanh(k, x) if curved else maths.clamp(k, x, args.low, args.high)
-            _store(k, x, out, index, mask)
-
-        _sweep(k, isa, start, stop, body)
-    k.ret()
-
-
-# Layers ------------------------------------------------------------------------------------
-
-
-class UnaryLayer:
-    """A :class:`~octolite.kernels.spec.Unary` ready to be launched."""
-
-    def __init__(self, request: Unary, isa: Isa) -> None:
-        _known(request.function, UNARY)
+    def __init__(self, request: Expression, isa: Isa) -> None:
         self.request = request
-        self.label = f"{request.function} {isa.name}"
-        self._fn = jit.load(unary_unit(request.function), isa)["unary"]
-
-    def launch(self, input_shape: tuple[int, ...], threads: int = 1) -> Launch:
-        """Lay the function out for ``input_shape``."""
-        size = math.prod(input_shape)
-        launch = Launch(tuple(input_shape), 0)
-        launch.add(
-            self.label,
-            self._fn,
-            UNARY_ARGS,
-            -(-size // _TILE),
-            x=INPUT,
-            out=OUTPUT,
-            size=size,
-            chunk=_TILE,
-            alpha=self.request.alpha,
-        )
-        return launch
-
-
-class BinaryLayer:
-    """A :class:`~octolite.kernels.spec.Binary` ready to be launched."""
-
-    def __init__(self, request: Binary, isa: Isa) -> None:
-        _known(request.function, BINARY)
-        self.request = request
-        self.label = f"{request.function} {isa.name}"
-        self.low, self.high, curved = bounds(request.activation)
-        self._library = jit.load(binary_unit(request.function, curved), isa)
+        self.label = f"{'+'.join(request.functions)} {isa.name}"
+        self._isa = isa
 
     def launch(
-        self, input_shape: tuple[int, ...], second_shape: tuple[int, ...], threads: int = 1
+        self,
+        input_shape: tuple[int, ...],
+        others: Sequence[tuple[int, ...]] = (),
+        threads: int = 1,
     ) -> Launch:
-        """Lay the function out for two shapes; the steps take the addresses of both inputs.
+        """Lay the expression out for the shapes of its inputs; the steps take their addresses.
 
         Raises :class:`KernelError` when the shapes do not broadcast.
         """
+        shapes = (tuple(input_shape), *map(tuple, others))
         try:
-            shape = np.broadcast_shapes(input_shape, second_shape)
+            shape = np.broadcast_shapes(*shapes)
         except ValueError:
-            raise KernelError(
-                f"{list(input_shape)} and {list(second_shape)} do not broadcast"
-            ) from None
+            listed = " and ".join(str(list(s)) for s in shapes)
+            raise KernelError(f"{listed} do not broadcast") from None
         launch = Launch(shape, 0)
         if 0 in shape:
             return launch
-        cut = _shared_run(shape, input_shape, second_shape)
+        cut = _shared_run(shape, *shapes)
         rows, size = math.prod(shape[:cut]), math.prod(shape[cut:])
-        a_at, a_runs = _row_starts(shape, cut, input_shape)
-        b_at, b_runs = _row_starts(shape, cut, second_shape)
-        name = next(n for n, runs in _RUNS.items() if runs == (a_runs, b_runs))
-        part, row_chunk = min(size, _TILE), max(1, min(rows, _TILE // size))
+        tile = max(_LEAST, min(_MOST, -(-rows * size // (4 * threads))))
+        part, row_chunk = min(size, tile), max(1, min(rows, tile // size))
         parts = -(-size // part)
+        operands: dict[str, Operand] = {
+            f"number{i}": number for i, number in enumerate(self.request.numbers)
+        }
+        accesses = []
+        for i, (given, dtype) in enumerate(zip(shapes, self.request.inputs, strict=True)):
+            operands[f"x{i}"] = Place(f"input{i}")
+            access, where = _access(shape, cut, given, dtype.numpy.itemsize)
+            accesses.append(access)
+            if where is not None:
+                operands[f"at{i}" if access.listed else f"step{i}"] = where
+        library = jit.load(unit(self.request, accesses), self._isa)
         launch.add(
             self.label,
-            self._library[name],
-            BINARY_ARGS,
+            library["map"],
+            record(self.request, accesses),
             -(-rows // row_chunk) * parts,
-            a=INPUT,
-            b=SECOND,
-            a_at=a_at,
-            b_at=b_at,
             out=OUTPUT,
             rows=rows,
             size=size,
             row_chunk=row_chunk,
             part=part,
             parts=parts,
-            low=self.low,
-            high=self.high,
+            **operands,
         )
         return launch
-
-
-def _known(function: str, table: dict[str, Any]) -> None:
-    if function not in table:
-        raise KernelError(f"no kernel computes {function!r}. {did_you_mean(function, table)}")
 
 
 def _aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -267,10 +354,18 @@ def _shared_run(shape: tuple[int, ...], *operands: tuple[int, ...]) -> int:
     return cut
 
 
-def _row_starts(shape: tuple[int, ...], cut: int, operand: tuple[int, ...]) -> tuple[Array, int]:
-    """Where each row of the result starts in an operand (bytes), and whether it runs along."""
+def _access(
+    shape: tuple[int, ...], cut: int, operand: tuple[int, ...], itemsize: int
+) -> tuple[Access, Array | int | None]:
+    """How an operand is read, and where its rows are: a list of bytes, or a step."""
     lined = _aligned(operand, len(shape))
-    runs = int(lined[cut:] == shape[cut:])
     size = math.prod(lined[cut:])
-    starts = np.arange(math.prod(lined[:cut]), dtype=np.int64).reshape(lined[:cut]) * (4 * size)
-    return np.broadcast_to(starts, shape[:cut]).reshape(-1).copy(), runs
+    varies = ELEMENT if lined[cut:] == shape[cut:] else ROW
+    starts = np.arange(math.prod(lined[:cut]), dtype=np.int64).reshape(lined[:cut])
+    starts = np.broadcast_to(starts * (itemsize * size), shape[:cut]).reshape(-1)
+    step = int(starts[1]) if starts.size > 1 else 0
+    if (np.diff(starts) != step).any():
+        return Access(varies, listed=True), starts.copy()
+    if varies == ROW and step == 0:
+        return Access(CALL), None
+    return Access(varies), step

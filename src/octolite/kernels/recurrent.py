@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from octolite.errors import KernelError
-from octolite.ir.types import Activation, Array
+from octolite.ir.types import FLOAT32, Activation, Array
 from octolite.kernels import cell, jit, pack
 from octolite.kernels.clamp import bounds
+from octolite.kernels.expression import Expression
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.launch import NOWHERE, Launch, Operand, Place
 from octolite.kernels.layers import FullyConnectedLayer
-from octolite.kernels.maps import BinaryLayer
+from octolite.kernels.maps import MapLayer
 from octolite.kernels.pack import Panels, round_up
-from octolite.kernels.spec import Binary, Cell, Constants, FullyConnected, Recurrent
+from octolite.kernels.spec import Cell, Constants, FullyConnected, Recurrent
 
 # Bytes of what the inputs contribute that are computed at a time.
 _STRETCH = 1 << 20
@@ -140,7 +141,7 @@ class CellLayer:
         self.inputs = {spec.source: self._input([g.weights for g in spec.gates], constants)}
         if spec.aux is not None:
             self.inputs[spec.aux] = self._input([g.aux or "" for g in spec.gates], constants)
-        self.add = BinaryLayer(Binary("add"), isa)
+        self.add = MapLayer(Expression((FLOAT32, FLOAT32), (("add", (0, 1)),)), isa)
 
     def _input(self, names: Sequence[str], constants: Constants) -> FullyConnectedLayer:
         """The product of an input with all gates, its results in the order of the panels."""
@@ -262,7 +263,7 @@ class Placed:
             launch.include(part, input0=source.place, output0=place)
         if len(self.sums) > 1:
             flat = (rows * self.layer.channels,)
-            added = self.layer.add.launch(flat, flat, threads)
+            added = self.layer.add.launch(flat, [flat], threads)
             launch.include(added, input0=self.sums[0], input1=self.sums[1], output0=self.sums[0])
         out = self.out.from_step(first)
         chunk = self.layer.chunk(batch, threads)

@@ -14,10 +14,11 @@ from octolite.kernels import isa as isas
 from octolite.kernels import matmul, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer
+from octolite.kernels.expression import Expression
 from octolite.kernels.launch import Launch
 from octolite.kernels.layers import ConvLayer, FullyConnectedLayer
 from octolite.kernels.lookup import LookupLayer
-from octolite.kernels.maps import BinaryLayer, UnaryLayer
+from octolite.kernels.maps import MapLayer
 from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
 from octolite.kernels.pool import PoolLayer
@@ -28,7 +29,6 @@ from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.spec import (
     AnyRequest,
     BatchMatMul,
-    Binary,
     Constant,
     Constants,
     Conv2D,
@@ -45,7 +45,6 @@ from octolite.kernels.spec import (
     Softmax,
     Svdf,
     TransposeConv2D,
-    Unary,
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
@@ -134,8 +133,7 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     Svdf: SvdfLayer,
     BatchMatMul: matmul.build,
     Pool2D: _plain(PoolLayer),
-    Unary: _plain(UnaryLayer),
-    Binary: _plain(BinaryLayer),
+    Expression: _plain(MapLayer),
     Softmax: _plain(SoftmaxLayer),
     L2Normalization: _plain(NormalizeLayer),
     Reduce: _plain(ReduceLayer),

@@ -27,6 +27,7 @@ Scalar: TypeAlias = "Value | int | float"
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32 = ir.FloatType()
+F64 = ir.DoubleType()
 PTR = ir.PointerType()
 VOID = ir.VoidType()
 
@@ -56,7 +57,7 @@ def mangle(kind: Type) -> str:
         return f"v{kind.count}{mangle(kind.element)}"
     if isinstance(kind, ir.PointerType):
         return "p0"
-    return "f32" if kind == F32 else f"i{kind.width}"
+    return {F32: "f32", F64: "f64"}.get(kind) or f"i{kind.width}"
 
 
 class Value:
@@ -74,7 +75,7 @@ class Value:
 
     @property
     def is_float(self) -> bool:
-        return bool(element_of(self.type) == F32)
+        return element_of(self.type) in (F32, F64)
 
     def _binary(self, other: Scalar, integer: str, real: str = "") -> Value:
         name = real if self.is_float else integer
@@ -148,8 +149,18 @@ class Value:
     def trunc(self, element: Type) -> Value:
         return self._cast("trunc", element)
 
-    def to_float(self) -> Value:
-        return self._cast("sitofp", F32)
+    def to_float(self, element: Type = F32) -> Value:
+        return self._cast("sitofp", element)
+
+    def to_int(self, element: Type = I32) -> Value:
+        """A float without its fraction; anything at all where that does not fit."""
+        return self._cast("fptosi", element)
+
+    def to_double(self) -> Value:
+        return self._cast("fpext", F64)
+
+    def to_single(self) -> Value:
+        return self._cast("fptrunc", F32)
 
     def bits(self, kind: Type) -> Value:
         """The same bits as another type of the same size."""
@@ -251,7 +262,7 @@ class Builder:
         if isinstance(value, Value):
             same = value.type == kind or not lanes_of(kind) or lanes_of(value.type)
             return value if same else value.splat(lanes_of(kind))
-        number = float(value) if element_of(kind) == F32 else int(value)
+        number = float(value) if element_of(kind) in (F32, F64) else int(value)
         count = lanes_of(kind)
         return Value(self, ir.Constant(kind, [number] * count if count else number))
 

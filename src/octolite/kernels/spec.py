@@ -387,25 +387,6 @@ class Pool2D(AnyRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class Unary(AnyRequest):
-    """``function`` of every element of a float32 tensor (:data:`UNARY` has the names).
-
-    ``alpha``: the parameter of ``leaky_relu``.
-    """
-
-    function: str
-    alpha: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Binary(AnyRequest):
-    """``act(function(a, b))`` of two float32 tensors that broadcast (:data:`BINARY`)."""
-
-    function: str
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True, slots=True)
 class Softmax(AnyRequest):
     """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor.
 
@@ -470,12 +451,6 @@ COPIED = (1, 2, 4, 8)
 
 ACTIVATIONS = tuple(a for a in Activation if a is not Activation.SIGN_BIT)
 """Fused activations that kernels apply."""
-
-UNARY = (
-    "abs", "elu", "exp", "hard_swish", "leaky_relu", "log", "logistic", "neg", "relu", "relu6",
-    "relu_0_to_1", "relu_n1_to_1", "rsqrt", "sqrt", "square", "tanh",
-)  # fmt: skip
-BINARY = ("add", "div", "maximum", "minimum", "mul", "prelu", "squared_difference", "sub")
 
 
 def per_pixel(request: Conv2D) -> bool:

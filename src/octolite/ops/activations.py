@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev
@@ -13,7 +12,6 @@ from numpy.polynomial import Chebyshev
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.types import (
-    FLOAT32,
     INT8,
     INT16,
     UINT8,
@@ -23,25 +21,22 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
-from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.kernels.expression import Expression, apply
+from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import Case, case, codes, f32, given, weights
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast, like
-from octolite.ops.unary import unary_request
 
 EXTREMES = given([-np.inf, -200.0, -20.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 20.0, 200.0, np.inf])
 
 
-class Elementwise(Operator, abstract=True):
-    """A function of one tensor, element by element."""
+class ActivationFunction(Elementwise, abstract=True):
+    """A function of one tensor."""
 
     inputs = "input"
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
         return like(x)
-
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
-        return unary_request(self.name, inputs, getattr(self, "alpha", 0.0))
 
 
 def clamp_cases(*more: Case) -> tuple[Case, ...]:
@@ -55,7 +50,7 @@ def clamp_cases(*more: Case) -> tuple[Case, ...]:
     )
 
 
-class Relu(Elementwise):
+class Relu(ActivationFunction):
     """``max(x, 0)``."""
 
     name = "RELU"
@@ -66,7 +61,7 @@ class Relu(Elementwise):
         return numerics.activate(x, Activation.RELU)
 
 
-class Relu6(Elementwise):
+class Relu6(ActivationFunction):
     """``min(max(x, 0), 6)``."""
 
     name = "RELU6"
@@ -77,7 +72,7 @@ class Relu6(Elementwise):
         return numerics.activate(x, Activation.RELU6)
 
 
-class ReluN1To1(Elementwise):
+class ReluN1To1(ActivationFunction):
     """``min(max(x, -1), 1)``."""
 
     name = "RELU_N1_TO_1"
@@ -87,7 +82,7 @@ class ReluN1To1(Elementwise):
         return numerics.activate(x, Activation.RELU_N1_TO_1)
 
 
-class Relu0To1(Elementwise):
+class Relu0To1(ActivationFunction):
     """``min(max(x, 0), 1)``."""
 
     name = "RELU_0_TO_1"
@@ -97,7 +92,7 @@ class Relu0To1(Elementwise):
         return np.clip(x, np.float32(0), np.float32(1))
 
 
-class Logistic(Elementwise):
+class Logistic(ActivationFunction):
     """``1 / (1 + exp(-x))``, without overflow on either side."""
 
     name = "LOGISTIC"
@@ -114,7 +109,7 @@ class Logistic(Elementwise):
         return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
 
 
-class Tanh(Elementwise):
+class Tanh(ActivationFunction):
     """The hyperbolic tangent."""
 
     name = "TANH"
@@ -130,7 +125,7 @@ class Tanh(Elementwise):
         return np.tanh(x)
 
 
-class Elu(Elementwise):
+class Elu(ActivationFunction):
     """``x`` where positive, else ``exp(x) - 1``."""
 
     name = "ELU"
@@ -144,7 +139,7 @@ class Elu(Elementwise):
         return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
 
 
-class LeakyRelu(Elementwise):
+class LeakyRelu(ActivationFunction):
     """``x`` where positive, else ``alpha · x``."""
 
     name = "LEAKY_RELU"
@@ -164,8 +159,11 @@ class LeakyRelu(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, x * np.float32(self.alpha))
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        return apply("leaky_relu", [v.dtype for v in inputs if v is not None], self.alpha)
 
-class Prelu(Operator):
+
+class Prelu(Elementwise):
     """``x`` where not negative, else ``alpha · x``; alpha broadcasts over x."""
 
     name = "PRELU"
@@ -182,22 +180,13 @@ class Prelu(Operator):
     def reference(self, x: Array, alpha: Array) -> Array:
         return np.where(x >= 0, x, x * alpha)
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | None:
-        floats = all(v is not None and v.dtype is FLOAT32 for v in inputs)
-        return spec.Binary("prelu") if floats else None
-
-    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
-        alpha = inputs[1]
-        assert alpha is not None
-        return {"second_shape": alpha.shape}
-
     cases = (
         case(f32(2, 3, 4, 5), weights(1, 1, 5)),
         case(f32(2, 3, 4, 5), weights(3, 4, 5)),
     )
 
 
-class HardSwish(Elementwise):
+class HardSwish(ActivationFunction):
     """``x · min(max(x + 3, 0), 6) / 6``."""
 
     name = "HARD_SWISH"
@@ -211,7 +200,7 @@ class HardSwish(Elementwise):
         return x * numerics.activate(x + np.float32(3), Activation.RELU6) / np.float32(6)
 
 
-class Gelu(Elementwise):
+class Gelu(ActivationFunction):
     """``x · Φ(x)``, Φ the normal distribution, or its approximation by a hyperbolic tangent.
 
     Source: Hendrycks and Gimpel, "Gaussian Error Linear Units".
@@ -224,10 +213,16 @@ class Gelu(Elementwise):
     cases = (
         case(f32(3, 50, low=-8, high=8)),
         case(f32(3, 50, low=-8, high=8), approximate=True),
+        case(EXTREMES, litert=False),  # LiteRT's is NaN at -Inf
         case(codes(2, 40, quant=Quant.of(0.05, 7)), results=[(INT8, Quant.of(0.03, -90))]),
     )
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        function = "gelu_tanh" if self.approximate else "gelu"
+        return apply(function, [v.dtype for v in inputs if v is not None])
+
     def reference(self, x: Array) -> Array:
+        x = np.maximum(x, x.dtype.type(-40))  # the result is 0 there, not the -Inf · 0 of -Inf
         if self.approximate:
             cubic = x + 0.044715 * x * x * x
             smooth = 1 + np.tanh(math.sqrt(2 / math.pi) * cubic)

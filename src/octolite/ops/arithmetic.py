@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,13 +22,14 @@ from octolite.ir.types import (
     Operand,
     TensorType,
 )
-from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.kernels.expression import Expression, apply
+from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
 
 
-class Binary(Operator, abstract=True):
+class Binary(Elementwise, abstract=True):
     """Two operands of one type that broadcast together; ``function`` is applied to each pair."""
 
     inputs = "a b"
@@ -39,20 +40,6 @@ class Binary(Operator, abstract=True):
 
     def reference(self, a: Array, b: Array) -> Array:
         return np.asarray(self.function(a, b), a.dtype)
-
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Binary | spec.Unary | None:
-        activation = getattr(self, "activation", Activation.NONE)
-        floats = all(v is not None and v.dtype is FLOAT32 for v in inputs)
-        if not floats or self.name.lower() not in spec.BINARY:
-            return None
-        return (
-            spec.Binary(self.name.lower(), activation) if activation in spec.ACTIVATIONS else None
-        )
-
-    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
-        second = inputs[1]
-        assert second is not None
-        return {"second_shape": second.shape}
 
 
 class Activated(Binary, abstract=True):
@@ -251,15 +238,17 @@ class Pow(Binary):
             raise RuntimeModelError(f"POW of integers to a negative power ({b.min()})")
         return super().reference(a, b)
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
-        """Squares are what models raise to: spectrograms, variances."""
-        a, b = inputs
-        if a is None or b is None or a.dtype is not FLOAT32 or b.data is None:
-            return None
-        return spec.Unary("square") if b.data.ndim < 2 and (b.data == 2).all() else None
-
-    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
-        return {}
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        """Small whole powers are products: spectrograms, variances, the tangent form of GELU."""
+        types = [v.dtype for v in inputs if v is not None]
+        data = None if inputs[1] is None else inputs[1].data
+        if data is None or data.size != 1 or data.dtype != np.float32:
+            return apply("pow", types)
+        whole = {2.0: "square", 3.0: "cube"}.get(float(data.reshape(())))
+        if whole is None:
+            return apply("pow", types)
+        # The exponent is an input all the same: the result may have its rank.
+        return Expression((FLOAT32, FLOAT32), ((whole, (0,)),)) if types[0] is FLOAT32 else None
 
     cases = (
         case(f32(2, 3, low=0.1, high=3), f32(2, 3, low=-2, high=2)),
@@ -342,7 +331,7 @@ class Atan2(Binary):
     )
 
 
-class AddN(Operator):
+class AddN(Elementwise):
     """The sum of any number of tensors of one shape."""
 
     name = "ADD_N"
@@ -359,6 +348,16 @@ class AddN(Operator):
         for term in terms[1:]:
             total = np.asarray(np.add(total, term), total.dtype)
         return total
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        types = [v.dtype for v in inputs if v is not None]
+        if len(types) < 2 or apply("add", types[:2]) is None:
+            return None
+        count = len(types)
+        sums = (
+            ("add", (i if i == 1 else count + i - 2, 0 if i == 1 else i)) for i in range(1, count)
+        )
+        return Expression(tuple(types), tuple(sums))
 
     cases = (
         case(f32(2, 3), f32(2, 3), f32(2, 3)),

@@ -20,12 +20,12 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
-from octolite.ops.base import Operator
 from octolite.ops.case import case, codes, f32, flags, given, ints
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast_operands, like, same_dtype
 
 
-class Comparison(Operator, abstract=True):
+class Comparison(Elementwise, abstract=True):
     """Two operands of one type that broadcast together, compared pair by pair."""
 
     inputs = "a b"
@@ -173,7 +173,7 @@ class LogicalOr(Logical):
     cases = (case(flags(2, 5), flags(2, 5)), case(flags(5), flags()))
 
 
-class LogicalNot(Operator):
+class LogicalNot(Elementwise):
     """``not x``."""
 
     name = "LOGICAL_NOT"

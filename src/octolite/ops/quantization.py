@@ -19,12 +19,14 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels.expression import Expression, apply
 from octolite.ops.base import Operator, attr
 from octolite.ops.case import Tensor, case, codes, f32, int8_weights
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import like
 
 
-class Quantize(Operator):
+class Quantize(Elementwise):
     """Real numbers, or codes of another scale, as codes.
 
     What kind of codes is not among its attributes: the result's type and scale say so. The shape
@@ -40,6 +42,9 @@ class Quantize(Operator):
 
     def reference(self, x: Array) -> Array:
         return x  # ``run`` quantizes results
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        return apply("to_float32", [v.dtype for v in inputs if v is not None])
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x, out = inputs[0], outputs[0]
@@ -58,7 +63,7 @@ class Quantize(Operator):
     )
 
 
-class Dequantize(Operator):
+class Dequantize(Elementwise):
     """Codes, or halves, as float32: ``scale · (q - zero_point)``."""
 
     name = "DEQUANTIZE"
@@ -70,6 +75,9 @@ class Dequantize(Operator):
 
     def reference(self, x: Array) -> Array:
         return x.astype(np.float32, copy=False)  # ``run`` dequantizes inputs
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        return apply("to_float32", [v.dtype for v in inputs if v is not None])
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]

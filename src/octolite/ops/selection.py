@@ -20,13 +20,15 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
+from octolite.kernels.expression import Expression, apply
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
 
 
-class Select(Operator):
+class Select(Elementwise):
     """``x`` where the condition holds, ``y`` elsewhere.
 
     The condition is a scalar, has the shape of ``x``, or one element for each slice of it.
@@ -53,6 +55,12 @@ class Select(Operator):
             condition = condition.reshape(-1, *(1,) * (x.ndim - 1))
         return np.where(condition, x, y)
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        shapes = [None if v is None else v.shape for v in inputs]
+        if None in shapes[:2] or len(shapes[0] or ()) not in (0, len(shapes[1] or ())):
+            return None  # a condition for each slice does not broadcast
+        return super().kernel(inputs)
+
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         first = inputs[0]
         if first is not None and first.dtype is UINT32:
@@ -78,7 +86,7 @@ def _may_equal(a: Shape, b: Shape) -> bool:
     )
 
 
-class SelectV2(Operator):
+class SelectV2(Elementwise):
     """``x`` where the condition holds, ``y`` elsewhere; all three broadcast together."""
 
     name = "SELECT_V2"
@@ -93,6 +101,9 @@ class SelectV2(Operator):
 
     def reference(self, condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        return apply("select", [v.dtype for v in inputs if v is not None])
 
     cases = (
         case(flags(2, 3), f32(2, 3), f32(2, 3)),

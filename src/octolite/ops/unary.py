@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,13 +29,14 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
-from octolite.kernels import spec
+from octolite.kernels.expression import Expression, apply
 from octolite.ops.base import Operator, attr
 from octolite.ops.case import case, codes, f32, flags, given, ints
+from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import like
 
 
-class Unary(Operator, abstract=True):
+class Unary(Elementwise, abstract=True):
     """``function`` of each element, in the dtype of ``x``; ``kinds`` are those it is defined for.
 
     Integers that stand for reals are always fine.
@@ -52,19 +53,6 @@ class Unary(Operator, abstract=True):
 
     def reference(self, x: Array) -> Array:
         return np.asarray(self.function(x), x.dtype)
-
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Unary | None:
-        return unary_request(self.name, inputs)
-
-
-def unary_request(
-    name: str, inputs: Sequence[Operand | None], alpha: float = 0.0
-) -> spec.Unary | None:
-    """The compiled kernel of operator ``name`` on one float32 tensor, if there is one."""
-    x = inputs[0]
-    if x is None or x.dtype is not FLOAT32 or name.lower() not in spec.UNARY:
-        return None
-    return spec.Unary(name.lower(), alpha)
 
 
 class Abs(Unary):
@@ -206,10 +194,11 @@ class Sign(Unary):
     cases = (case(f32(2, 3)), case(given([0.0, -0.0, 4.0])), case(ints(5, low=-2, high=3)))
 
 
-class Cast(Operator):
+class Cast(Elementwise):
     """The same numbers in another dtype; codes are taken as they are.
 
-    Floats are cut off towards zero, integers wrap, and what is not 0 is true.
+    Floats are cut off towards zero and kept within the limits of an integer type, NaN becoming 0;
+    integers wrap, and what is not 0 is true.
     """
 
     name = "CAST"
@@ -229,7 +218,12 @@ class Cast(Operator):
         target = self.out_data_type.numpy
         if x.dtype.kind == "c" and target.kind != "c":
             x = x.real
+        if x.dtype.kind in "fV" and target.kind in "iu":
+            return saturated(x, target)
         return x.astype(target)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> Expression | None:
+        return apply(f"to_{self.out_data_type}", [v.dtype for v in inputs if v is not None])
 
     def passes_codes(self) -> bool:
         return True
@@ -254,6 +248,15 @@ class Cast(Operator):
         case(f32(), in_data_type=FLOAT32, out_data_type=INT64),
         case(f32(5), in_data_type=FLOAT32, out_data_type=FLOAT64),
     )
+
+
+def saturated(x: Array, target: np.dtype[Any]) -> Array:
+    """Floats as integers of the type ``target``, which NumPy leaves open where they do not fit."""
+    limits = np.iinfo(target)
+    real = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    above = real >= float(limits.max) + (limits.bits < 64)
+    whole = np.where(above, 0, np.maximum(real, float(limits.min))).astype(target)
+    return np.where(above, np.asarray(limits.max, target), whole)
 
 
 _CAST_VERSIONS = (

@@ -14,6 +14,7 @@ from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
+from octolite.ops.elementwise import Elementwise
 
 if TYPE_CHECKING:
     from octolite.kernels.select import Kernel
@@ -130,6 +131,8 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
             request = op.kernel(operands)
+    if isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
+        request = op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     held = {name for name, _ in request.shapes()}
