@@ -20,6 +20,7 @@ import dataclasses
 from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
@@ -53,6 +54,7 @@ class Parameter:
     variable: bool = False
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> tuple[Parameter, ...]:
         return tuple(
             cls(w.rstrip("?*!"), w.endswith("?"), w.endswith("*"), w.endswith("!"))
@@ -191,6 +193,7 @@ class Operator(ABC):
     # -- what follows from it -----------------------------------------------------------------
 
     @classmethod
+    @cache
     def attribute_list(cls) -> tuple[Attribute, ...]:
         """The attributes that the options table holds, in the order of their declaration."""
         return tuple(

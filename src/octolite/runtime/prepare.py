@@ -15,6 +15,7 @@ from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
+from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
     from octolite.kernels.select import Kernel
@@ -149,6 +150,8 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     }
     kernel = select.build(request, constants)
     _forget(prepared, own)
+    for constant in constants.values():
+        release(constant.data)
     return Unit(node, op, kernel, choice, request.reads)
 
 

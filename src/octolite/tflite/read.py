@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterator
 from enum import IntEnum
 from os import PathLike
 from pathlib import Path
@@ -28,6 +27,8 @@ from octolite.ir.types import (
 from octolite.ir.verify import verify
 from octolite.ops.base import REGISTRY, Attribute, Operator, operator_class
 from octolite.tflite import schema
+from octolite.tflite.mapped import load
+from octolite.tflite.tables import BOOL, INT8, INT32, UINT8, UINT32, UINT64, Content, Table
 
 # What flatbuffers' accessors raise when offsets lead outside the file.
 _BROKEN = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
@@ -42,7 +43,7 @@ def read(source: str | PathLike[str] | bytes) -> Model:
             graph calls itself.
         UnsupportedError: it uses operators that Octolite lacks; all are named.
     """
-    content = source if isinstance(source, bytes) else _load(Path(source))
+    content = source if isinstance(source, bytes) else load(Path(source))
     if len(content) < 8 or content[4:8] != schema.FILE_IDENTIFIER:
         raise FormatError(
             "not a TFLite model: the file identifier should be 'TFL3' and is "
@@ -58,125 +59,120 @@ def read(source: str | PathLike[str] | bytes) -> Model:
     return model
 
 
-def _load(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"cannot read {path}: {error.strerror}") from error
-
-
 class _Reader:
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Content) -> None:
         self.content = content
-        self.root = tflite.Model.GetRootAsModel(content, 0)
+        self.root = Table.root(content)
+        self.operators = [self._operator_name(t) for t in self.root.tables(schema.Model.CODES)]
+        self.buffers = self.root.tables(schema.Model.BUFFERS)
         self.unsupported: dict[str, list[str]] = {}
         self.arrays: dict[tuple[int, int, Shape], Array] = {}
 
     def model(self) -> Model:
-        root = self.root
-        if root.Version() != schema.VERSION:
-            raise FormatError(f"TFLite schema version {root.Version()}, expected {schema.VERSION}")
-        tables = list(self._items(root.Subgraphs, root.SubgraphsLength()))
+        root, fields = self.root, schema.Model
+        version = root.number(fields.VERSION, UINT32)
+        if version != schema.VERSION:
+            raise FormatError(f"TFLite schema version {version}, expected {schema.VERSION}")
+        tables = root.tables(fields.GRAPHS)
         if not tables:
             raise InvalidGraphError("the file holds no graph")
-        graphs = [Graph(_text(t.Name()) or f"subgraph_{i}") for i, t in enumerate(tables)]
+        names = [t.text(schema.SubGraph.NAME) for t in tables]
+        graphs = [Graph(name or f"subgraph_{i}") for i, name in enumerate(names)]
         values = [self._fill(g, t, graphs) for g, t in zip(graphs, tables, strict=True)]
         if self.unsupported:
             lines = [f"  - {op}: node {', '.join(at)}" for op, at in self.unsupported.items()]
             raise UnsupportedError(
                 "the model uses operators that Octolite does not support:\n" + "\n".join(lines)
             )
+        metadata = schema.Metadata
         return Model(
             graphs,
-            [self._signature(s, graphs, values) for s in self._signatures()],
-            {_text(m.Name()): self._buffer(m.Buffer()) for m in self._metadata()},
-            _text(root.Description()),
+            [self._signature(s, graphs, values) for s in root.tables(fields.SIGNATURES)],
+            {
+                m.text(metadata.NAME): self._raw(m.number(metadata.BUFFER, UINT32)).tobytes()
+                for m in root.tables(fields.METADATA)
+            },
+            root.text(fields.DESCRIPTION),
         )
 
-    def _items(self, accessor: Callable[[int], Any], length: int) -> Iterator[Any]:
-        """The elements of a vector whose claimed length the file could hold."""
-        if length * 4 > len(self.content):
-            raise FormatError(f"a vector claims {length:,} elements in a smaller file")
-        return (accessor(i) for i in range(length))
-
-    def _signatures(self) -> Iterator[Any]:
-        return self._items(self.root.SignatureDefs, self.root.SignatureDefsLength())
-
-    def _metadata(self) -> Iterator[Any]:
-        return self._items(self.root.Metadata, self.root.MetadataLength())
-
-    def _buffer(self, index: int) -> bytes:
-        return self._raw(index).tobytes()
+    @staticmethod
+    def _operator_name(code: Table) -> str:
+        fields = schema.OperatorCode
+        number = max(code.number(fields.CODE, INT32), code.number(fields.OLD_CODE, INT8))
+        if number == schema.CUSTOM:
+            return code.text(fields.CUSTOM_CODE) or "CUSTOM"
+        return schema.OPERATOR_NAMES.get(number, f"operator number {number}")
 
     def _raw(self, index: int) -> Array:
         """The bytes of buffer ``index``, wherever the file keeps them."""
-        if not 0 <= index < self.root.BuffersLength():
-            raise FormatError(f"buffer {index} is not one of {self.root.BuffersLength()}")
-        buffer = self.root.Buffers(index)
-        if buffer.Offset() > 1:
-            start, size = buffer.Offset(), buffer.Size()
+        if not 0 <= index < len(self.buffers):
+            raise FormatError(f"buffer {index} is not one of {len(self.buffers)}")
+        buffer, fields = self.buffers[index], schema.Buffer
+        start = buffer.number(fields.OFFSET, UINT64)
+        if start > 1:
+            size = buffer.number(fields.SIZE, UINT64)
             if start + size > len(self.content):
                 raise FormatError(f"buffer {index} ends behind the end of the file")
             return np.frombuffer(self.content, np.uint8, size, start)
-        if buffer.DataLength() == 0:
-            return np.empty(0, np.uint8)
-        return np.asarray(buffer.DataAsNumpy())
+        data = buffer.vector(fields.DATA, np.uint8)
+        return np.empty(0, np.uint8) if data is None else data
 
     # -- graphs -----------------------------------------------------------------------------------
 
-    def _fill(self, graph: Graph, table: Any, graphs: list[Graph]) -> list[Value]:
-        inputs = _indices(table.InputsAsNumpy())
-        produced: set[int] = set()
-        operators = list(self._items(table.Operators, table.OperatorsLength()))
+    def _fill(self, graph: Graph, table: Table, graphs: list[Graph]) -> list[Value]:
+        fields = schema.SubGraph
+        inputs, outputs = _indices(table, fields.INPUTS), _indices(table, fields.OUTPUTS)
+        operators = table.tables(fields.OPERATORS)
+        computed = set(inputs)
         for operator in operators:
-            produced.update(_indices(operator.OutputsAsNumpy()))
+            computed.update(_indices(operator, schema.Operator.OUTPUTS))
         values = [
-            self._value(t, i, i in inputs or i in produced)
-            for i, t in enumerate(self._items(table.Tensors, table.TensorsLength()))
+            self._value(t, i, i in computed) for i, t in enumerate(table.tables(fields.TENSORS))
         ]
         where = f"graph {graph.name!r}"
         graph.inputs = [_pick(values, i, where) for i in inputs]
-        graph.outputs = [_pick(values, i, where) for i in _indices(table.OutputsAsNumpy())]
+        graph.outputs = [_pick(values, i, where) for i in outputs]
         for position, operator in enumerate(operators):
             self._node(graph, operator, position, values, graphs)
         return values
 
-    def _value(self, table: Any, index: int, computed: bool) -> Value:
-        dtype = dtype_from_code(table.Type())
-        name = _text(table.Name()) or f"tensor_{index}"
+    def _value(self, table: Table, index: int, computed: bool) -> Value:
+        fields = schema.Tensor
+        dtype = dtype_from_code(table.number(fields.TYPE, INT8))
+        name = table.text(fields.NAME) or f"tensor_{index}"
         shape: Shape | None = self._shape(table, name)
-        quant = self._quant(table.Quantization(), name)
+        quant = self._quant(table.table(fields.QUANTIZATION), name)
+        is_variable = bool(table.number(fields.IS_VARIABLE, BOOL))
         data = None
-        if shape is not None and not computed and not table.IsVariable():
-            data = self._constant(table.Buffer(), dtype, shape, name)
-        if data is None and computed and not table.HasRank() and shape == ():
+        if shape is not None and not computed and not is_variable:
+            data = self._constant(table.number(fields.BUFFER, UINT32), dtype, shape, name)
+        if data is None and computed and shape == () and not table.number(fields.HAS_RANK, BOOL):
             shape = None  # old files write no shape for an unknown rank
-        return Value(
-            name, dtype, shape, data=data, quant=quant, is_variable=bool(table.IsVariable())
-        )
+        return Value(name, dtype, shape, data=data, quant=quant, is_variable=is_variable)
 
-    def _shape(self, table: Any, name: str) -> Shape:
-        shape = _indices(table.ShapeAsNumpy())
-        signature = _indices(table.ShapeSignatureAsNumpy())
+    def _shape(self, table: Table, name: str) -> Shape:
+        shape = _indices(table, schema.Tensor.SHAPE)
+        signature = _indices(table, schema.Tensor.SIGNATURE)
         if any(d < 0 for d in shape):
             raise FormatError(f"tensor {name!r} has the negative extent {min(shape)}")
         if len(signature) == len(shape):
             return tuple(None if s < 0 else d for d, s in zip(shape, signature, strict=True))
         return tuple(shape)
 
-    def _quant(self, table: Any, name: str) -> Quant | None:
-        if table is None or table.ScaleLength() == 0:
+    def _quant(self, table: Table | None, name: str) -> Quant | None:
+        fields = schema.Quantization
+        scale = None if table is None else table.vector(fields.SCALE, np.float32)
+        if table is None or scale is None or not scale.size:
             return None
-        scale = np.array(table.ScaleAsNumpy(), np.float32)
         zero_point = np.zeros(scale.size, np.int64)
-        if table.ZeroPointLength():
-            given = np.array(table.ZeroPointAsNumpy(), np.int64)
+        given = table.vector(fields.ZERO_POINT, np.int64)
+        if given is not None and given.size:
             if given.size not in (1, scale.size):
                 raise FormatError(
                     f"tensor {name!r} has {scale.size} scales and {given.size} zero points"
                 )
             zero_point = np.broadcast_to(given, scale.shape).copy()
-        return Quant(scale, zero_point, int(table.QuantizedDimension()))
+        return Quant(scale.copy(), zero_point, table.number(fields.AXIS, INT32))
 
     def _constant(self, index: int, dtype: DType, shape: Shape, name: str) -> Array | None:
         if index == 0 and 0 not in shape:
@@ -190,18 +186,20 @@ class _Reader:
         return self.arrays[key]
 
     def _node(
-        self, graph: Graph, table: Any, position: int, values: list[Value], graphs: list[Graph]
+        self, graph: Graph, table: Table, position: int, values: list[Value], graphs: list[Graph]
     ) -> None:
-        name = self._operator_name(table.OpcodeIndex())
+        fields = schema.Operator
+        code = table.number(fields.CODE, UINT32)
+        name = _pick(self.operators, code, f"node {position}")
         if name not in REGISTRY:
             self.unsupported.setdefault(name, []).append(str(position))
             return
         cls = operator_class(name)
         where = f"node {position} ({name})"
         inputs = [
-            None if i == -1 else _pick(values, i, where) for i in _indices(table.InputsAsNumpy())
+            None if i == -1 else _pick(values, i, where) for i in _indices(table, fields.INPUTS)
         ]
-        outputs = [_pick(values, i, where) for i in _indices(table.OutputsAsNumpy())]
+        outputs = [_pick(values, i, where) for i in _indices(table, fields.OUTPUTS)]
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
         op.check_arity(len(inputs))
         _check_variables(op, inputs, where)
@@ -212,49 +210,36 @@ class _Reader:
                 )
         graph.nodes.append(Node(op, inputs, outputs))
 
-    def _operator_name(self, index: int) -> str:
-        if not 0 <= index < self.root.OperatorCodesLength():
-            raise FormatError(f"operator code {index} of {self.root.OperatorCodesLength()}")
-        code = self.root.OperatorCodes(index)
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if number == schema.CUSTOM:
-            return _text(code.CustomCode()) or "CUSTOM"
-        return schema.OPERATOR_NAMES.get(number, f"operator number {number}")
-
     def _attributes(
-        self, cls: type[Operator], table: Any, where: str, graphs: list[Graph]
+        self, cls: type[Operator], table: Table, where: str, graphs: list[Graph]
     ) -> dict[str, Any]:
-        if cls.options is None or table.BuiltinOptionsType() == 0:
+        kind = table.number(schema.Operator.OPTIONS_TYPE, UINT8)
+        if cls.options is None or kind == 0:
             return {}
-        if table.BuiltinOptionsType() != schema.OPTIONS_CODES[cls.options]:
+        if kind != schema.OPTIONS_CODES[cls.options]:
             raise FormatError(
-                f"{where} should carry {cls.options} and carries options of type "
-                f"{table.BuiltinOptionsType()}"
+                f"{where} should carry {cls.options} and carries options of type {kind}"
             )
-        options = getattr(tflite, cls.options)()
-        union = table.BuiltinOptions()
+        union = table.table(schema.Operator.OPTIONS)
         if union is None:
             return {}
-        options.Init(union.Bytes, union.Pos)
+        options = getattr(tflite, cls.options)()
+        options.Init(self.content, union.at)
         return {a.name: _attribute(a, options, where, graphs) for a in cls.attribute_list()}
 
-    def _signature(self, table: Any, graphs: list[Graph], values: list[list[Value]]) -> Signature:
-        index = table.SubgraphIndex()
+    def _signature(self, table: Table, graphs: list[Graph], values: list[list[Value]]) -> Signature:
+        fields, entry = schema.Signature, schema.TensorMap
+        index, key = table.number(fields.GRAPH, UINT32), table.text(fields.KEY)
         graph = _pick(graphs, index, "a signature")
-        where = f"signature {_text(table.SignatureKey())!r}"
+        where = f"signature {key!r}"
 
-        def entries(accessor: Callable[[int], Any], length: int) -> dict[str, Value]:
+        def entries(field: int) -> dict[str, Value]:
             return {
-                _text(e.Name()): _pick(values[index], e.TensorIndex(), where)
-                for e in self._items(accessor, length)
+                e.text(entry.NAME): _pick(values[index], e.number(entry.TENSOR, UINT32), where)
+                for e in table.tables(field)
             }
 
-        return Signature(
-            _text(table.SignatureKey()),
-            entries(table.Inputs, table.InputsLength()),
-            entries(table.Outputs, table.OutputsLength()),
-            graph,
-        )
+        return Signature(key, entries(fields.INPUTS), entries(fields.OUTPUTS), graph)
 
 
 def _check_variables(op: Operator, inputs: list[Value | None], where: str) -> None:
@@ -297,9 +282,10 @@ def _pick(items: list[Any], index: int, where: str) -> Any:
     return items[index]
 
 
-def _indices(vector: Any) -> list[int]:
-    """A vector of integers; the accessors give 0 for one that is absent."""
-    return vector.tolist() if isinstance(vector, np.ndarray) else []
+def _indices(table: Table, field: int) -> list[int]:
+    """A vector of int32; nothing where it is absent."""
+    vector = table.vector(field, np.int32)
+    return [] if vector is None else vector.tolist()
 
 
 def _text(raw: bytes | None) -> str:
