@@ -111,6 +111,13 @@ def test_times_are_given_when_asked_for() -> None:
         executor.run(program)
         executor.run(program, times)
         assert (times > 0).all()
+        came, done = program.times[..., 0], program.times[..., 1]
+        for step in range(3):
+            took_part = done[:, step] > 0
+            assert took_part.any()
+            assert (came[took_part, step] <= done[took_part, step]).all()
+            if step > 0:  # nobody begins before all of the step before is done
+                assert (came[took_part, step] >= done[:, step - 1].max()).all()
         with pytest.raises(UsageError, match="2 timings for 3 steps"):
             executor.run(program, times[:2])
 

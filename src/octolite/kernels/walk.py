@@ -43,10 +43,10 @@ PROGRAM_FIELDS = Record(
     threads=I64,
     table=PTR,  # [steps]: function, arguments, tiles
     counters=PTR,  # [steps, threads + 1] lines: tiles taken of each share, tiles done
-    times=PTR,  # int64 [steps] nanoseconds
+    times=PTR,  # int64 [threads, steps, 2]: when a thread came to a step, when its part was done
     clock=PTR,  # int clock_gettime(int, int64[2])
     clock_id=I64,
-    now=PTR,  # int64 [2]
+    now=PTR,  # int64 [threads, 2]
     timed=I64,  # whether to fill times
 )
 
@@ -96,23 +96,25 @@ def _step(k: Builder, program: SimpleNamespace, index: Value) -> tuple[Value, Va
     return k.load(PTR, at), k.load(PTR, at + 8), k.load(I64, at + 16)
 
 
-def _note_time(k: Builder, program: SimpleNamespace, index: Value, timed: Value, sign: int) -> None:
-    """Add the time, in nanoseconds, to what is noted for a step (-1: set it to minus that)."""
-    with k.when(timed):
-        k.call_at(program.clock, I32, program.clock_id.trunc(I32), program.now)
-        now = k.load(I64, program.now) * 1_000_000_000 + k.load(I64, program.now + 8)
-        at = program.times + index * 8
-        k.store(k.load(I64, at) + now if sign > 0 else k.const(I64, 0) - now, at)
+def _note_time(
+    k: Builder, program: SimpleNamespace, thread: Value, index: Value, which: int
+) -> None:
+    """Note the time, in nanoseconds, at which a thread came to a step (0) or was done (1)."""
+    with k.when(program.timed > 0):
+        now = program.now + thread * 16
+        k.call_at(program.clock, I32, program.clock_id.trunc(I32), now)
+        at = program.times + ((thread * program.steps + index) * 2 + which) * 8
+        k.store(k.load(I64, now) * 1_000_000_000 + k.load(I64, now + 8), at)
 
 
 def _walk_alone(k: Builder, program: SimpleNamespace) -> None:
-    timed = program.timed > 0
+    thread = k.const(I64, 0)
     with k.loop(0, program.steps) as steps:
         fn, args, tiles = _step(k, program, steps.index)
-        _note_time(k, program, steps.index, timed, -1)
+        _note_time(k, program, thread, steps.index, 0)
         with k.loop(0, tiles) as loop:
             k.call_at(fn, VOID, args, loop.index)
-        _note_time(k, program, steps.index, timed, 1)
+        _note_time(k, program, thread, steps.index, 1)
 
 
 def _emit_walk(module: Any) -> None:
@@ -122,12 +124,11 @@ def _emit_walk(module: Any) -> None:
     program = PROGRAM_FIELDS.load(k, address)
     rest = GATE.load(k, program.gate).rest
     threads = program.threads
-    timed = thread.equals(0) & (program.timed > 0)
     with k.loop(0, program.steps) as steps:
         fn, args, tiles = _step(k, program, steps.index)
         taken = program.counters + steps.index * ((threads + 1) * LINE)
         done = taken + threads * LINE
-        _note_time(k, program, steps.index, timed, -1)
+        _note_time(k, program, thread, steps.index, 0)
         with k.loop(0, threads, carry=[k.const(I64, 0)]) as shares:
             share = (thread + shares.index) % threads
             first = (share * tiles + threads - 1) // threads
@@ -140,9 +141,9 @@ def _emit_walk(module: Any) -> None:
             shares.carry = claims.carry
         (count,) = shares.carry
         with k.when(count > 0):
+            _note_time(k, program, thread, steps.index, 1)
             k.atomic_add(done, count)
         _wait(k, done, tiles, rest)
-        _note_time(k, program, steps.index, timed, 1)
     k.ret()
 
 

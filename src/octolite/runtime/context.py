@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,14 +36,25 @@ class NativeRun:
     """What is to be asked of units when the run is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What one thread did for a unit at a stretch, in nanoseconds of ``time.perf_counter_ns``."""
+
+    step: str
+    thread: int
+    start: int
+    end: int
+
+
 @dataclass(slots=True)
 class Timing:
-    """What one unit took, run by run."""
+    """What one unit took, run by run: all in all, and by thread."""
 
     unit: Unit
     label: str
     macs: int
     nanoseconds: list[int] = field(default_factory=list)
+    spans: list[list[Span]] = field(default_factory=list)
 
 
 class Context:
@@ -193,7 +204,8 @@ class Context:
             if timings is not None:
                 kernel = item.unit.kernel
                 label = "NumPy" if kernel is None else kernel.label
-                _note(timings, item.unit, label, 0, time.perf_counter_ns() - start)
+                span = Span("reference", 0, start, time.perf_counter_ns())
+                _note(timings, item.unit, label, 0, span.end - start, [span])
 
     def _run_native(self, item: NativeRun, timings: dict[int, Timing] | None) -> None:
         spent = None if timings is None else np.zeros(len(item.owners), np.int64)
@@ -203,14 +215,16 @@ class Context:
         if timings is None or spent is None:
             return
         totals: dict[int, int] = {}
-        for unit, nanoseconds in zip(item.owners, spent.tolist(), strict=True):
+        spans: dict[int, list[Span]] = {}
+        for index, (unit, nanoseconds) in enumerate(zip(item.owners, spent.tolist(), strict=True)):
             totals[id(unit)] = totals.get(id(unit), 0) + nanoseconds
+            spans.setdefault(id(unit), []).extend(_spans(item.program, index))
         launches = {id(s.unit): s.launch for s in self.plan.steps}
         for unit in {id(u): u for u in item.owners}.values():
             launch = launches[id(unit)]
             assert unit.kernel is not None
             assert launch is not None
-            _note(timings, unit, unit.kernel.label, launch.macs, totals[id(unit)])
+            _note(timings, unit, unit.kernel.label, launch.macs, totals[id(unit)], spans[id(unit)])
 
     def _run_step(self, step: Step) -> None:
         """A step that Python takes: the reference, or a kernel whose shapes are known only now."""
@@ -274,5 +288,16 @@ class Context:
             naming(unit.node, check)
 
 
-def _note(timings: dict[int, Timing], unit: Unit, label: str, macs: int, spent: int) -> None:
-    timings.setdefault(id(unit), Timing(unit, label, macs)).nanoseconds.append(spent)
+def _spans(program: Program, index: int) -> Iterator[Span]:
+    """Who took part in a step of a program that has been timed."""
+    for thread, (start, end) in enumerate(program.times[:, index].tolist()):
+        if end:
+            yield Span(program.steps[index].label, thread, start, end)
+
+
+def _note(
+    timings: dict[int, Timing], unit: Unit, label: str, macs: int, spent: int, spans: list[Span]
+) -> None:
+    timing = timings.setdefault(id(unit), Timing(unit, label, macs))
+    timing.nanoseconds.append(spent)
+    timing.spans.append(spans)

@@ -44,7 +44,10 @@ class Program:
     """
 
     steps: tuple[Step, ...]
-    times: Array  # int64 [steps] nanoseconds of the last timed run
+    times: Array
+    """int64 [threads, steps, 2]: nanoseconds, by the clock of ``time.perf_counter_ns``, at which a
+    thread came to a step and at which its part of it was done, in the last timed run. The second
+    is 0 where the thread came too late to have a part."""
     call: Callable[[], int]
     timed: ctypes.c_int64
     keep: tuple[object, ...]
@@ -76,8 +79,8 @@ class Executor:
             [[step.fn, ctypes.addressof(step.args), step.tiles] for step in steps], _INT64
         ).reshape(-1, 3)
         counters = aligned((len(steps) if threads > 1 else 0, threads + 1, _WORDS), _INT64)
-        now = np.zeros(2, _INT64)
-        times = np.zeros(len(steps), _INT64)
+        now = np.zeros((threads, 2), _INT64)
+        times = np.zeros((threads, len(steps), 2), _INT64)
         record = walk.PROGRAM_FIELDS.pack(
             gate=self._crew.gate,
             steps=len(steps),
@@ -100,7 +103,8 @@ class Executor:
 
         Args:
             program: what :meth:`prepare` returned (or steps, prepared for this run only).
-            timings: int64 [steps], filled with the nanoseconds of each step.
+            timings: int64 [steps], filled with the nanoseconds of each step; the program's
+                ``times`` are then those of this run.
 
         Raises:
             UsageError: the executor is closed or runs something already, or ``timings`` has
@@ -111,10 +115,14 @@ class Executor:
         if timings is not None and len(timings) != len(program):
             raise UsageError(f"{len(timings)} timings for {len(program)} steps")
         program.timed.value = timings is not None
+        if timings is not None:
+            program.times.fill(0)
         if refused := program.call():
             raise UsageError(REFUSED[refused])
         if timings is not None:
-            timings[:] = program.times
+            came, done = program.times[:, :1, 0], program.times[:, :, 1].max(axis=0)
+            start = came.min(axis=0, where=came > 0, initial=np.iinfo(_INT64).max)
+            timings[:] = np.diff(done, prepend=start)
 
     def close(self) -> None:
         """Let the threads go. Running afterwards is an error; closing again is not."""
