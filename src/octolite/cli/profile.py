@@ -17,7 +17,7 @@ from octolite.cli import console
 if TYPE_CHECKING:
     from octolite.ir.graph import Value
     from octolite.kernels.peak import Peak
-    from octolite.runtime.context import Timing
+    from octolite.runtime.context import Span, Timing
     from octolite.runtime.interpreter import Interpreter
 
 WIDTH = 120
@@ -31,7 +31,7 @@ class Line:
 
     ``runs``: microseconds, run by run. ``macs``: products of a run. ``bytes``: of the tensors
     that are read and written while the model runs. ``peak``: 10⁹ products a second that the
-    machine can do in this arithmetic.
+    machine can do in this arithmetic. ``spans``: what threads did, run by run.
     """
 
     node: str
@@ -44,6 +44,7 @@ class Line:
     macs: int
     bytes: int
     peak: float
+    spans: tuple[list[Span], ...] = ()
 
     @property
     def microseconds(self) -> float:
@@ -108,6 +109,7 @@ def _line(timing: Timing, shape: Callable[[Value], tuple[int, ...]], peak: Peak)
         runs=tuple(spent / 1e3 for spent in timing.nanoseconds),
         macs=timing.macs,
         bytes=sum(math.prod(shape(v)) * v.dtype.numpy.itemsize for v in moving),
+        spans=tuple(timing.spans),
         peak=peak.int8 if unit.choice.startswith("hybrid") else peak.float32,
     )
 
@@ -251,23 +253,29 @@ def shorten(names: list[str], room: int) -> list[str]:
 
 
 def trace(model: str, lines: list[Line]) -> dict[str, Any]:
-    """The runs, one after the other, in the Trace Event format: for Perfetto, chrome://tracing."""
-    events: list[dict[str, Any]] = [
-        {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": f"octolite {model}"}},
-        {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {"name": "operators"}},
+    """What each thread did, in the Trace Event format: for Perfetto, chrome://tracing."""
+    spans = [
+        (line, run, span) for line in lines for run, of in enumerate(line.spans) for span in of
     ]
-    now = 0.0
-    for run in range(max((len(line.runs) for line in lines), default=0)):
-        for line in lines:
-            spent = line.runs[run] if run < len(line.runs) else 0.0
-            events.append(_event(line, run, now, spent))
-            now += spent
+    zero = min((span.start for _, _, span in spans), default=0)
+    named = {"": f"octolite {model}"} | {s.thread: f"thread {s.thread}" for _, _, s in spans}
+    events = [_name(thread, text) for thread, text in named.items()]
+    events += [_event(line, run, span, zero) for line, run, span in spans]
     return {"traceEvents": events, "displayTimeUnit": "ns"}
 
 
-def _event(line: Line, run: int, start: float, spent: float) -> dict[str, Any]:
+def _name(thread: int | str, text: str) -> dict[str, Any]:
+    """Metadata: what a thread is called, or ("") the process."""
+    kind = "process_name" if thread == "" else "thread_name"
+    return {"ph": "M", "pid": 1, "tid": thread or 0, "name": kind, "args": {"name": text}}
+
+
+def _event(line: Line, run: int, span: Span, zero: int) -> dict[str, Any]:
+    """``GMAC/s`` and ``GB/s`` are of all threads, over the operator's whole time in this run."""
+    spent = line.runs[run]
     arguments = {
         "node": line.node,
+        "step": span.step,
         "run": run,
         "kernel": line.kernel,
         "isa": line.isa,
@@ -279,11 +287,11 @@ def _event(line: Line, run: int, start: float, spent: float) -> dict[str, Any]:
     return {
         "ph": "X",
         "pid": 1,
-        "tid": 1,
+        "tid": span.thread,
         "cat": "operator",
         "name": line.operator,
-        "ts": round(start, 3),
-        "dur": round(spent, 3),
+        "ts": (span.start - zero) / 1e3,
+        "dur": (span.end - span.start) / 1e3,
         "args": {name: value for name, value in arguments.items() if value not in (None, "")},
     }
 
