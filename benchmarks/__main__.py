@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import avx2, contenders, measure, report, startup, targets
-from benchmarks.models import ROWS, AnyRow, Frozen
+from benchmarks.models import ROWS, AnyRow, Frozen, Network
 
 
 def main() -> None:
     options = _arguments()
     limited = avx2.Limit() if options.avx2 else None
-    found: dict[str, Any] = {"tables": _tables(options), "startup": []}
+    rows = _rows(options)
+    found: dict[str, Any] = {"tables": _tables(rows, options), "startup": []}
     if limited is not None and limited.unasked():
         raise SystemExit(f"not known to be kept to AVX2: {', '.join(limited.unasked())}")
-    if options.startup:
-        rows = [Frozen(path) for path in options.network] or startup.networks()
-        found["startup"] = [line for row in rows for line in startup.measure(row, 1, 5)]
+    if options.startup or options.check:
+        networks = [row for row in rows if isinstance(row, Network | Frozen)]
+        found["startup"] = [line for row in networks for line in startup.measure(row, 1, 5)]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if options.markdown:
@@ -37,17 +38,20 @@ def tell(missed: Sequence[str]) -> int:
     return 1 if missed else 0
 
 
-def _tables(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A table for each number of threads; a model is made once for all of them."""
-    chosen: list[AnyRow] = [row for row in ROWS if not options.rows or row.name in options.rows]
+def _rows(options: argparse.Namespace) -> list[AnyRow]:
     if options.network:
-        chosen = [Frozen(path) for path in options.network]
+        return [Frozen(path) for path in options.network]
+    return [row for row in ROWS if not options.rows or row.name in options.rows]
+
+
+def _tables(rows: Sequence[AnyRow], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A table for each number of threads; a model is made once for all of them."""
     present = [c for c in contenders.ALL if c.installed]
     tables = [
         {**measure.machine(), "threads": threads, "rounds": options.runs, "rows": []}
         for threads in options.threads
     ]
-    for row in chosen:
+    for row in rows:
         files = row.files()
         for table in tables:
             result = measure.measure(row, files, present, table["threads"], options.runs)
@@ -71,8 +75,10 @@ def _arguments() -> argparse.Namespace:
         metavar="MODEL.pb",
         help="time this frozen graph instead of the built-in rows; may be repeated",
     )
-    parser.add_argument("--startup", action="store_true", help="also time loading (networks)")
-    parser.add_argument("--check", action="store_true", help="fail when a target is missed")
+    parser.add_argument("--startup", action="store_true", help="also time loading the networks")
+    parser.add_argument(
+        "--check", action="store_true", help="fail when a target is missed, of loading as well"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     return parser.parse_args()

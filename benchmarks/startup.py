@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -114,11 +113,6 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def networks() -> Iterable[AnyRow]:
-    """The rows that are whole networks."""
-    return [row for row in ROWS if isinstance(row, Network)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.pb")
@@ -126,7 +120,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
-    rows = [Frozen(path) for path in options.models] or networks()
+    built = [row for row in ROWS if isinstance(row, Network)]
+    rows = [Frozen(path) for path in options.models] or built
     found = [line for row in rows for line in measure(row, options.threads, options.runs)]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
