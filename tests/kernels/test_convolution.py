@@ -143,7 +143,8 @@ def test_float_winograd_errs_as_little_as_the_docs_say(
     row: isa.Isa, channels: int, alone: Executor, random: np.random.Generator
 ) -> None:
     problem = Problem.of(Conv((3, 3), channels, max(32, channels // 4)), random)
-    form = winograd.form_for(problem.request, row.real, problem.weights)
+    form = winograd.form_for(problem.request, row, problem.weights)
+    assert form is not None
     bound = {winograd.REAL4: 5e-6, winograd.REAL2: 2e-6}[form]
     normal = random.standard_normal((1, 9, 13, channels), np.float32)
     for x in (normal, np.abs(normal)):
@@ -153,19 +154,21 @@ def test_float_winograd_errs_as_little_as_the_docs_say(
         assert np.abs(out - exact).max() <= bound * np.abs(exact).max()
 
 
-def _form(request: spec.Conv2D, tile: isa.Tile, weight: int) -> winograd.Form:
-    return winograd.form_for(request, tile, np.full(request.weight_shape, weight, np.int8))
+def _form(request: spec.Conv2D, row: str) -> winograd.Form | None:
+    return winograd.form_for(request, isa.by_name(row), np.ones(request.weight_shape, np.int8))
 
 
 def test_the_form_depends_on_how_many_weights_there_are() -> None:
     few, many = Conv((3, 3), 64, 64), Conv((3, 3), 512, 512)
+    small, large = (dataclasses.replace(r, hybrid=True) for r in (few, many))
     for row in isa.ROWS:
-        assert _form(few, row.real, 1) is winograd.REAL4
-        assert _form(many, row.real, 1) is winograd.REAL2
-        if row.dense is not None and row.dense.code.itemsize == 2:
-            small, large = (dataclasses.replace(r, hybrid=True) for r in (few, many))
-            assert _form(small, row.dense, 1) is winograd.INT4
-            assert _form(large, row.dense, 1) is winograd.INT2
+        assert _form(few, row.name) is winograd.REAL4
+        assert _form(many, row.name) is winograd.REAL2
+    assert _form(small, "avx2") is winograd.INT4
+    assert _form(large, "avx2") is winograd.INT2
+    assert _form(small, "avx512vnni") is winograd.INT4
+    assert _form(large, "avx512vnni") is None, "products of bytes are faster"
+    assert _form(small, "amx") is None, "products of bytes are much faster"
 
 
 @pytest.mark.parametrize(("depth", "fits"), [(229, True), (230, False)])
@@ -177,8 +180,7 @@ def test_sums_that_may_not_fit_take_the_form_with_room(
     problem = Problem.of(request, random)
     problem.weights[...] = 127
     row = isa.by_name("generic")
-    assert row.dense is not None
-    form = winograd.form_for(request, row.dense, problem.weights)
+    form = winograd.form_for(request, row, problem.weights)
     assert form is (winograd.INT4 if fits else winograd.INT2)
     x = np.full((1, 6, 5, depth), -1, np.float32)
     x[0, 0, 0, 0] = 1e-3

@@ -82,7 +82,7 @@ TILED = (dot.unit, cell.unit, winograd.unit, prepare.unit, peak.tile_unit)
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
-    kinds = ("dot", "real", "dense", "lean", "crossed")
+    kinds = ("dot", "real", "dense", "lean", "crossed", "words")
     return {kind: tile for kind in kinds if (tile := getattr(row, kind)) is not None}
 
 
@@ -103,8 +103,8 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     plain = cell.Variant(1, False, False, False, False, False)
     found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
     found += [winograd.unit(row.real, form, False) for form in (winograd.REAL2, winograd.REAL4)]
-    if row.dense is not None and row.dense.code.itemsize == 2:
-        found += [winograd.unit(row.dense, form, False) for form in (winograd.INT2, winograd.INT4)]
+    if row.words is not None:
+        found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]
     coded = [tile for tile in tiles.values() if tile.sum == I32]
     return found + [
         prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)
@@ -256,13 +256,9 @@ def test_tiles_are_configured_and_kept_in_registers() -> None:
     assert re.search(r"\n\ttilerelease\n(?!.*tmm)", text, re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "row_",
-    [row for row in isa.ROWS[1:] if row.dense and row.dense.code.itemsize == 2],
-    ids=lambda r: r.name,
-)
+@pytest.mark.parametrize("row_", [r for r in isa.ROWS[1:] if r.words], ids=lambda r: r.name)
 def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
-    tile = row_.dense
+    tile = row_.words
     assert tile is not None
     text = jit.assembly(winograd.unit(tile, winograd.INT2, False), row_, X86)
     loop = hot_loop(text, f"block{tile.heights[-1]}", tile.mnemonic)

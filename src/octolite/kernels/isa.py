@@ -17,6 +17,8 @@ from octolite.kernels.tile import Isa, Tile, madd_any, pair_tile, real_tile
 
 __all__ = ["GENERIC", "ROWS", "Isa", "Tile", "by_name", "current"]
 
+_WIDE = pair_tile(4, madd_any(4), (1, 2, 4), wide=True)
+
 GENERIC = Isa(
     name="generic",
     arch="",
@@ -26,7 +28,8 @@ GENERIC = Isa(
     lanes=4,
     dot=pair_tile(4, madd_any(4), (1, 2, 4)),
     real=real_tile(4, (1, 2, 4)),
-    dense=pair_tile(4, madd_any(4), (1, 2, 4), wide=True),
+    dense=_WIDE,
+    words=_WIDE,
 )
 
 # Worst first: the last that runs is taken.

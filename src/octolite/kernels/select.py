@@ -110,8 +110,9 @@ def _fully_connected(request: FullyConnected, isa: isas.Isa, weights: Array, *re
 def _convolution(request: Conv2D, isa: isas.Isa, weights: Array, *rest: Any) -> Kernel:
     if request.in_channels % request.groups or request.out_channels % request.groups:
         raise KernelError(f"{request}: the channels do not divide into {request.groups} groups")
-    if winograd.pays(request, isa):
-        return WinogradLayer(request, isa, weights, *rest)
+    form = winograd.form_for(request, isa, weights)
+    if form is not None:
+        return WinogradLayer(request, isa, form, weights, *rest)
     lined = weights.reshape(request.out_channels, *segments(request))
     return ConvLayer(request, isa, lined, *rest)
 

@@ -97,7 +97,8 @@ class Isa:
     weight is used for many rows: its weights need not be small, and its steps may take several
     rows. Its panels are as wide. ``lean`` replaces ``dot`` where each weight is used for few rows;
     it is exact as long as no weight is -128. ``crossed`` replaces ``dense`` where every row of
-    activations has a range, and so its own codes.
+    activations has a range, and so its own codes. ``words`` takes int16 pairs on both sides, for
+    codes that have outgrown bytes.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Isa:
     dense: Tile | None = None
     lean: Tile | None = None
     crossed: Tile | None = None
+    words: Tile | None = None
 
     @property
     def runs_here(self) -> bool:

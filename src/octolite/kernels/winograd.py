@@ -18,8 +18,8 @@ Sums are kept modulo 2³², and so is what follows. What is odd in the factor (9
 its inverse modulo 2³², which leaves a power of 2: the result is exact as long as the sum that the
 convolution asks for has as many bits fewer than an int32 (``holds``).
 
-It pays where products of int16 pairs are what there is, and is slower than a convolution by dot
-products of bytes.
+It pays where products of bytes take as many instructions as those of int16 pairs do; F(4×4) also
+where they take half as many.
 
 In float, REAL4 with the points ±3/4 and ±3/2 loses a third of what the usual ±1 and ±2 lose;
 docs/numerics.md has figures.
@@ -108,6 +108,11 @@ class Form:
     @property
     def places(self) -> int:
         return self.extent**2
+
+    @property
+    def gain(self) -> float:
+        """Products of a convolution over products here."""
+        return 9 * self.size**2 / self.places
 
     @property
     def name(self) -> str:
@@ -419,32 +424,33 @@ def _emit_scatter(module: Any, tile: Tile, form: Form, curved: bool) -> None:
 # Layer -------------------------------------------------------------------------------------
 
 
-def pays(request: Conv2D, isa: Isa) -> bool:
-    """Whether a convolution is better computed here."""
-    return (
-        (not request.hybrid or _takes_words(isa.dense))
-        and request.kernel == (3, 3)
-        and request.stride == request.dilation == (1, 1)
-        and request.groups == 1
-        and MIN_CHANNELS <= request.in_channels <= MAX_DEPTH
-        and request.out_channels >= MIN_CHANNELS
-    )
+def tile_for(request: Conv2D, isa: Isa) -> Tile | None:
+    return isa.words if request.hybrid else isa.real
 
 
-def _takes_words(tile: Tile | None) -> bool:
-    """Whether transformed codes, which are no bytes, fit the tile."""
-    return tile is not None and tile.code.itemsize == 2
+def form_for(request: Conv2D, isa: Isa, weights: Array) -> Form | None:
+    """The form that computes a convolution faster than the tile for plain products does, if any.
 
-
-def form_for(request: Conv2D, tile: Tile, weights: Array) -> Form:
-    """The faster form: four times as many weights take longer to read than products to make,
-    where they are many, as images then are small."""
-    few = weights[:, 0, 0].size * tile.rate <= _READ
+    Four times as many weights take longer to read than products to make where they are many, as
+    images then are small.
+    """
+    tile = tile_for(request, isa)
+    depth, channels = request.in_channels, request.out_channels
+    plain = request.kernel == (3, 3) and request.stride == request.dilation == (1, 1)
+    if tile is None or not plain or request.groups > 1:
+        return None
+    if not MIN_CHANNELS <= depth <= MAX_DEPTH or channels < MIN_CHANNELS:
+        return None
+    few = depth * channels * tile.rate <= _READ
     if not request.hybrid:
         return REAL4 if few else REAL2
-    return INT4 if few and INT4.holds(weights) else INT2
+    form = INT4 if few and INT4.holds(weights) else INT2
+    direct = isa.dense or isa.dot
+    return form if form.gain * tile.rate > _WORTH * direct.rate else None
 
 
+# How many times fewer cycles of products make up for the transformations.
+_WORTH = 1.5
 # Weights of which so many are read while a core multiplies a product a cycle.
 _READ = 1 << 20
 # Bytes of transformed patches that a tile keeps on its stack.
@@ -452,7 +458,7 @@ _KEPT = 192 * 1024
 
 
 class WinogradLayer(Layer):
-    """A convolution for which :func:`pays` holds. ``weights``: [channels, 3, 3, depth]."""
+    """A convolution by the ``form`` of :func:`form_for`. ``weights``: [channels, 3, 3, depth]."""
 
     request: Conv2D
 
@@ -460,13 +466,13 @@ class WinogradLayer(Layer):
         self,
         request: Conv2D,
         isa: Isa,
+        form: Form,
         weights: Array,
         bias: Array | None,
         weight_scale: Array | None,
     ) -> None:
-        tile = isa.dense if request.hybrid else isa.real
+        tile = tile_for(request, isa)
         assert tile is not None
-        form = form_for(request, tile, weights)
         super().__init__(request, isa, tile, f"winograd {form.name} {tile.name}")
         totals = weights.sum(axis=(1, 2, 3), dtype=np.int32) if request.hybrid else None
         transformed = form.weights(weights, tile.weight)

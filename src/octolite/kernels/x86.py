@@ -44,6 +44,18 @@ def _madd_x86(lanes: int, name: str) -> Emit:
     return emit
 
 
+def _word_tile(lanes: int, heights: tuple[int, ...]) -> Tile:
+    """``vpdpwssd``: pairs of int16 products to int32, wrapping."""
+    kind = vec(I32, lanes)
+    name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
+
+    def emit(k: Builder, acc: Value, a: Value, b: Value) -> Value:
+        return k.call(name, kind, acc, a.bits(b.type), b)
+
+    tile = pair_tile(lanes, emit, heights, "vpdpwssd", wide=True)
+    return replace(tile, name="vpdpwssd", rate=3.75 * lanes)
+
+
 def _quad_tile(lanes: int, heights: tuple[int, ...]) -> Tile:
     """``|a| · (sign(a) w)``, bytes to int16 by pairs and on to int32: weights stay bytes.
 
@@ -169,6 +181,7 @@ AVX2 = Isa(
     dense=_WIDE,
     lean=_quad_tile(8, (1, 2, 4)),
     crossed=replace(_WIDE, name="pmaddwd-crossed", heights=(1, 2, 4), crossed=True),
+    words=_WIDE,
 )
 
 AVXVNNI = Isa(
@@ -180,6 +193,7 @@ AVXVNNI = Isa(
     lanes=8,
     dot=_vnni_tile(8, (1, 2, 4, 6), 2),
     real=AVX2.real,
+    words=_word_tile(8, (1, 2, 4, 6)),
 )
 
 AVX512VNNI = Isa(
@@ -191,6 +205,7 @@ AVX512VNNI = Isa(
     lanes=16,
     dot=_vnni_tile(16, (1, 2, 4, 8), 2),
     real=real_tile(16, (1, 2, 4, 8), "vfmadd"),
+    words=_word_tile(16, (1, 2, 4, 8)),
 )
 
 AMX = replace(
