@@ -26,6 +26,7 @@ from octolite.kernels.recurrent import RecurrentLayer
 from octolite.kernels.reduce import ReduceLayer
 from octolite.kernels.resize import ResizeLayer
 from octolite.kernels.softmax import SoftmaxLayer
+from octolite.kernels.sparse import SparseLookupLayer
 from octolite.kernels.spec import (
     AnyRequest,
     BatchMatMul,
@@ -43,6 +44,7 @@ from octolite.kernels.spec import (
     Request,
     Resize,
     Softmax,
+    SparseLookup,
     Svdf,
     TransposeConv2D,
     per_pixel,
@@ -141,6 +143,7 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     Resize: _plain(ResizeLayer),
     Copy: _plain(CopyLayer),
     Lookup: _plain(LookupLayer),
+    SparseLookup: _plain(SparseLookupLayer),
 }
 
 

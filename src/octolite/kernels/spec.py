@@ -446,6 +446,17 @@ class Lookup(AnyRequest):
     table_first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SparseLookup(AnyRequest):
+    """Weighted rows of a float32 table, added up as the places of their int32 numbers say.
+
+    ``combiner``: ``sum``, ``mean`` (divided by the sum of the weights) or ``sqrtn`` (by the root of
+    the sum of their squares).
+    """
+
+    combiner: str
+
+
 COPIED = (1, 2, 4, 8)
 """Bytes of the elements that :class:`Copy` takes."""
 

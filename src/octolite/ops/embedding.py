@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import FLOAT32, Array, Operand, TensorType
+from octolite.ir.types import FLOAT32, INT32, Array, Operand, TensorType
+from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints, weights
 from octolite.ops.cells import expect, extent
@@ -68,18 +71,36 @@ class EmbeddingLookupSparse(Operator):
         check_indices(self.name, ids, len(value))
         for axis, limit in enumerate(outer):
             check_indices(self.name, indices[:, axis], limit)
-        places = tuple(indices[:, axis] for axis in range(len(outer)))
-        tail = (1,) * (value.ndim - 1)
-        sums = np.zeros(sized((*outer, *value.shape[1:])), np.float32)
-        np.add.at(sums, places, value[ids] * weights.reshape(-1, *tail))
-        if self.combiner is Combiner.SUM:
-            return sums
-        mean = self.combiner is Combiner.MEAN
-        divisor, found = np.zeros(outer, np.float32), np.zeros(outer, np.bool_)
-        np.add.at(divisor, places, weights if mean else np.square(weights))
-        found[places] = True
-        divisor = np.where(found, divisor if mean else np.sqrt(divisor), np.float32(1))
-        return sums / divisor.reshape(*outer, *tail)
+        places = np.zeros(ids.size, np.int64)
+        for axis, limit in enumerate(outer):
+            places = places * limit + indices[:, axis]
+        tail, rows = value.shape[1:], math.prod(outer)
+        sums = np.zeros(sized((rows, *tail)), np.float32)
+        np.add.at(sums, places, value[ids] * weights.reshape(-1, *(1 for _ in tail)))
+        if self.combiner is not Combiner.SUM:
+            mean = self.combiner is Combiner.MEAN
+            divisor, found = np.zeros(rows, np.float32), np.zeros(rows, np.bool_)
+            np.add.at(divisor, places, weights if mean else np.square(weights))
+            found[places] = True
+            divisor = np.where(found, divisor if mean else np.sqrt(divisor), np.float32(1))
+            sums /= divisor.reshape(-1, *(1 for _ in tail))
+        return sums.reshape(*outer, *tail)
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.SparseLookup | None:
+        dtypes = [None if v is None else v.dtype for v in inputs]
+        if dtypes != [INT32, INT32, INT32, FLOAT32, FLOAT32]:
+            return None
+        return spec.SparseLookup(self.combiner.name.lower())
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        indices, shape, table = inputs[1], inputs[2], inputs[4]
+        assert indices is not None
+        assert shape is not None
+        assert table is not None
+        extents = constant_ints(shape)
+        if not extents or indices.shape is None or indices.shape[1] != len(extents):
+            return None
+        return {"rows": sized(extents[:-1]), "table": table.shape}
 
     cases = (
         *(
