@@ -45,7 +45,10 @@ def _madd_x86(lanes: int, name: str) -> Emit:
 
 
 def _word_tile(lanes: int, heights: tuple[int, ...]) -> Tile:
-    """``vpdpwssd``: pairs of int16 products to int32, wrapping."""
+    """``vpdpwssd``: pairs of int16 products to int32, wrapping.
+
+    Rows with 256 bits need ``fast-dpwssd``, or the compiler takes it apart again.
+    """
     kind = vec(I32, lanes)
     name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
 
@@ -188,7 +191,7 @@ AVXVNNI = Isa(
     name="avxvnni",
     arch="x86_64",
     cpu="x86-64-v3",
-    features="+avxvnni",
+    features="+avxvnni,+fast-dpwssd",
     needs=(*_AVX2, "avxvnni"),
     lanes=8,
     dot=_vnni_tile(8, (1, 2, 4, 6), 2),
