@@ -15,6 +15,7 @@ from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
+from octolite.runtime.fuse import fuse
 from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
             prepared.units.append(naming(node, _unit, prepared, node, op, hybrid))
         else:
             known.update(zip(map(id, node.outputs), results, strict=True))
+    prepared.units = fuse(graph, prepared.units)
     return prepared
 
 
