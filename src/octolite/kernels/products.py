@@ -36,8 +36,8 @@ class Rows:
         """From tables without the slack; they may have axes in front, see :meth:`part`."""
 
         def table(values: Array, dtype: type[np.generic]) -> Array:
-            slack = [(0, 0)] * (values.ndim - 1) + [(0, tile.heights[-1])]
-            return np.pad(values.astype(dtype), slack, mode="edge")
+            last = np.repeat(values[..., -1:], tile.heights[-1], axis=-1)
+            return np.concatenate((values, last), axis=-1, dtype=dtype, casting="unsafe")
 
         return cls(table(at, np.int64), table(out, np.int64), table(of, np.int32))
 
