@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from octolite.ir.types import Array
 from octolite.kernels.isa import Tile
+
+# Weights that are brought into order at a time.
+_STRETCH = 1 << 18
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
@@ -58,7 +62,6 @@ def panels(
     channels, taps, depth = weights.shape
     each = channels // groups
     per_group = -(-each // tile.width)
-    steps = -(-depth // tile.depth)
 
     def spread(values: Array, dtype: np.dtype[np.generic]) -> Array:
         """[channels, …] to [panel, width, …], zeros where a panel is not full."""
@@ -66,11 +69,6 @@ def panels(
         out = aligned((groups, per_group * tile.width, *rest), dtype)
         out[:, :each] = values.reshape(groups, each, *rest)
         return out.reshape(groups * per_group, tile.width, *rest)
-
-    lined = spread(weights, tile.weight)
-    full = aligned((len(lined), tile.width, taps, steps * tile.depth), tile.weight)
-    full[..., :depth] = lined
-    data = _in_order(tile, full)
 
     index = np.arange(groups * per_group)
     group, within = index // per_group, index % per_group * tile.width
@@ -80,7 +78,7 @@ def panels(
         whole = np.issubdtype(weights.dtype, np.integer)
         totals = weights.sum(axis=(1, 2), dtype=np.int32) if whole else np.zeros(channels, i32)
     return Panels(
-        data,
+        _packed(tile, weights.reshape(groups, each, taps, depth)),
         at.astype(np.int64),
         spread(channel_vector(scale, channels, 1.0), f32),
         spread(totals, i32),
@@ -88,15 +86,42 @@ def panels(
     )
 
 
-def _in_order(tile: Tile, full: Array) -> Array:
-    """[panel, width, tap, depth], whole steps, as the tile reads it."""
-    (panels, _, taps, depth), (grains, lanes, grain) = full.shape, tile.order
-    steps = depth // tile.depth
-    split = full.reshape(panels, tile.vectors, lanes, taps, steps, grains, grain)
-    order = (0, 3, 4, 1, 5, 2, 6)
-    data = aligned(tuple(split.shape[axis] for axis in order), tile.weight)
-    data[...] = split.transpose(order)
+def _packed(tile: Tile, weights: Array) -> Array:
+    """[group, channel, tap, depth] as the tile reads it, each group in panels of its own.
+
+    A stretch of panels at a time, that nothing as large as the weights is needed beside the result.
+    """
+    groups, each, taps, depth = weights.shape
+    count, steps = -(-each // tile.width), -(-depth // tile.depth)
+    data = _room(tile, groups * count, taps, steps)
+    stretch = max(1, _STRETCH // max(1, tile.width * taps * depth))
+    for group, first in itertools.product(range(groups), range(0, count, stretch)):
+        last = min(first + stretch, count)
+        part = weights[group, first * tile.width : last * tile.width]
+        shape = ((last - first) * tile.width, taps, steps * tile.depth)
+        if part.shape == shape:
+            full = np.ascontiguousarray(part, tile.weight)
+        else:
+            full = np.zeros(shape, tile.weight)
+            full[: len(part), :, :depth] = part
+        _put_in_order(tile, full, data[group * count + first : group * count + last])
     return data
+
+
+def _room(tile: Tile, panels: int, taps: int, steps: int) -> Array:
+    return aligned((panels, taps, steps, tile.vectors, *tile.order), tile.weight)
+
+
+def _put_in_order(tile: Tile, full: Array, out: Array) -> None:
+    """``full``: [panel · width, tap, depth], all panels and steps whole, contiguous."""
+    panels, taps, steps = out.shape[:3]
+    grains, lanes, grain = tile.order
+    size = grain * full.itemsize
+    if grain > 1 and size in (2, 4, 8):  # a grain moves as one number
+        number = np.dtype(f"u{size}")
+        full, out, grain = full.view(number), out.view(number), 1
+    split = full.reshape(panels, tile.vectors, lanes, taps, steps, grains, grain)
+    out[...] = split.transpose(0, 3, 4, 1, 5, 2, 6)
 
 
 def again(data: Array, tile: Tile, other: Tile) -> Array:
@@ -104,9 +129,11 @@ def again(data: Array, tile: Tile, other: Tile) -> Array:
     panels, taps, steps = data.shape[:3]
     depth = steps * tile.depth
     lined = data.transpose(0, 3, 5, 1, 2, 4, 6).reshape(panels, tile.width, taps, depth)
-    full = aligned((panels, tile.width, taps, round_up(depth, other.depth)), other.weight)
+    full = np.zeros((panels, tile.width, taps, round_up(depth, other.depth)), other.weight)
     full[..., :depth] = lined
-    return _in_order(other, full)
+    out = _room(other, panels, taps, full.shape[-1] // other.depth)
+    _put_in_order(other, full, out)
+    return out
 
 
 def cross_sums(data: Array) -> Array:
