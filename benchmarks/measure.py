@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import platform
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ from octolite.kernels import isa
 TURN_SECONDS = 0.003
 # Before it, the threads of the one before get time to stop looking for work.
 PAUSE_SECONDS = 0.02
+# How often a turn is taken until it is not disturbed, and how many undisturbed ones say enough.
+TRIES, ENOUGH = 3, 5
 # How many inputs the quality of quantized results is averaged over.
 SAMPLES = 8
 # Float results that differ by more, as a part of the largest, are of another model.
@@ -31,12 +34,17 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one run: the median, the quartiles around it, the least."""
+    """Milliseconds of one run: the median, the quartiles around it, the least.
+
+    ``quiet``: turns in which no other process took the processor, of ``turns`` in all.
+    """
 
     median: float
     low: float
     high: float
     least: float
+    quiet: int
+    turns: int
 
 
 @dataclass
@@ -95,8 +103,8 @@ def measure(
         error = result.errors[each.name] = _error(outputs[each.name], exact)
         if error > TOLERANCE:
             raise RuntimeError(f"{each.name} computes {row.title} with an error of {error:.2g}")
-    times = take_turns({n: r.invoke for n, r in runners.items()}, rounds)
-    result.timings = {name: _summary(found) for name, found in times.items()}
+    turns = take_turns({n: r.invoke for n, r in runners.items()}, rounds)
+    result.timings = {name: summary(taken) for name, taken in turns.items()}
     for kind in ("float", "hybrid"):
         result.kernels[kind] = _kernels(runners[f"Octolite {kind}"])
     return result
@@ -131,35 +139,53 @@ def sqnr(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
     return round(float(np.mean(10 * np.log10(ratios))), 2)
 
 
-def take_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of a call of each, round by round; a turn is the mean of some repeats."""
+@dataclass(frozen=True)
+class Turn:
+    """Seconds of a call, the mean of a turn's; and whether the system took the processor away."""
+
+    seconds: float
+    disturbed: bool
+
+
+def take_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Turn]]:
+    """The turns of each, round by round; one that was disturbed is taken again, a few times."""
     repeats = {}
     for name, call in calls.items():
         call()
-        start = time.perf_counter()
-        for _ in range(5):
-            call()
-        spent = (time.perf_counter() - start) / 5
-        repeats[name] = max(1, int(TURN_SECONDS / spent))
-    times: dict[str, list[float]] = {name: [] for name in calls}
+        repeats[name] = max(1, int(TURN_SECONDS / _turn(call, 5).seconds))
+    turns: dict[str, list[Turn]] = {name: [] for name in calls}
     gc.disable()
     try:
         for _ in range(rounds):
             for name, call in calls.items():
-                time.sleep(PAUSE_SECONDS)
-                call()  # brings its data back into the caches
-                start = time.perf_counter()
-                for _ in range(repeats[name]):
-                    call()
-                times[name].append((time.perf_counter() - start) / repeats[name])
+                for _ in range(TRIES):
+                    time.sleep(PAUSE_SECONDS)
+                    call()  # brings its data back into the caches
+                    turns[name].append(_turn(call, repeats[name]))
+                    if not turns[name][-1].disturbed:
+                        break
     finally:
         gc.enable()
-    return times
+    return turns
 
 
-def _summary(seconds: list[float]) -> Timing:
-    found = np.percentile(np.array(seconds) * 1e3, [50, 25, 75, 0])
-    return Timing(*(round(float(f), 5) for f in found))
+def _turn(call: Callable[[], object], repeats: int) -> Turn:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    spent = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return Turn(spent / repeats, after > before)
+
+
+def summary(turns: Sequence[Turn]) -> Timing:
+    """Of the undisturbed turns, if there are enough of them, else of all."""
+    quiet = [turn.seconds for turn in turns if not turn.disturbed]
+    taken = quiet if len(quiet) >= ENOUGH else [turn.seconds for turn in turns]
+    found = np.percentile(np.array(taken) * 1e3, [50, 25, 75, 0])
+    median, low, high, least = (round(float(f), 5) for f in found)
+    return Timing(median, low, high, least, len(quiet), len(turns))
 
 
 def machine() -> dict[str, str]:

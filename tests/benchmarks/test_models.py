@@ -154,6 +154,33 @@ def test_a_contender_that_lacks_an_operator_is_left_out() -> None:
     assert result.absent == {"Lacking float": "no FC here"}
 
 
+def test_disturbed_turns_do_not_count_where_there_are_others() -> None:
+    quiet = [measure.Turn(0.001 * n, False) for n in (1, 2, 3, 4, 5)]
+    disturbed = [measure.Turn(9.0, True)] * 6
+    found = measure.summary([*quiet, *disturbed])
+    assert (found.median, found.low, found.high, found.least) == (3.0, 2.0, 4.0, 1.0)
+    assert (found.quiet, found.turns) == (5, 11)
+    assert measure.summary([*quiet[1:], *disturbed]).median == 9000.0
+
+
+def test_turns_alternate_and_are_taken_again_when_disturbed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    turns = iter([measure.Turn(1.0, False)] * 2 + [measure.Turn(1.0, True)] * 4)
+
+    def turn(call: Any, repeats: int) -> measure.Turn:
+        call()
+        return next(turns, measure.Turn(1.0, False))
+
+    monkeypatch.setattr(measure, "_turn", turn)
+    calls = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
+    taken = measure.take_turns(calls, 2)
+    # Three tries of a and two of b in the first round, one of each in the second.
+    assert {name: len(of) for name, of in taken.items()} == {"a": 4, "b": 3}
+    assert "".join(called) == "aabb" + "aa" * 3 + "bb" * 2 + "aabb"
+
+
 def test_quality_is_the_mean_over_inputs_in_decibels() -> None:
     exact = [np.ones(4), np.ones(4)]
     noisy = [np.ones(4) + 0.1, np.ones(4) + 0.01]
