@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from octolite.ir.types import Array
-from octolite.kernels import pack
+from octolite.kernels import pack, strassen
 from octolite.kernels.isa import Isa, Tile
-from octolite.kernels.launch import INPUT, NOWHERE, Launch
+from octolite.kernels.launch import INPUT, NOWHERE, Launch, Place
 from octolite.kernels.layer import Layer
 from octolite.kernels.products import Product, Rows, add
 from octolite.kernels.spec import Conv2D, FullyConnected, per_pixel
@@ -35,19 +35,31 @@ class DotLayer(Layer):
         weight_scale: Array | None,
     ) -> None:
         tile = isa.dot if request.hybrid else isa.real
-        if request.hybrid and isinstance(request, Conv2D) and isa.dense is not None:
+        by_row = isinstance(request, FullyConnected) or per_pixel(request)
+        fewer = request.hybrid and by_row and strassen.tile_of(isa) is not None
+        if request.hybrid and isinstance(request, Conv2D) and isa.dense is not None and not fewer:
             tile = isa.dense
         super().__init__(request, isa, tile, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
         groups = request.groups if isinstance(request, Conv2D) else 1
         self.depth = weights.shape[2]
         self.channels = weights.shape[0]
         self.work = weights.size
-        self.panels = pack.panels(self.tile, weights, groups, bias, weight_scale)
+        steps = strassen.STEPS if fewer else 1
+        self.panels = pack.panels(tile, weights, groups, bias, weight_scale, multiple=steps)
+        self._dense: Array | None = None
         self._cross: Array | None = None
+        self._words: Array | None = None
 
     def _products(self, rows: int) -> tuple[Array, Tile]:
-        """The packed weights, and the tile that takes them, for so many rows."""
-        return self.panels.data, self.tile
+        """The packed weights, and the tile that takes them, for so many rows. Few rows wait for
+        the weights, so they are read as bytes; for many, they are packed again where that is
+        faster."""
+        dense = self.isa.dense
+        if self.tile is not self.isa.dot or dense is None or rows < 2 * dense.heights[-1]:
+            return self.panels.data, self.tile
+        if self._dense is None:
+            self._dense = pack.again(self.panels.data, self.tile, dense)
+        return self._dense, dense
 
     def _by_row(self, rows: int) -> tuple[Array, Tile]:
         """The same where each row has codes of its own, not shared with its neighbours."""
@@ -59,6 +71,37 @@ class DotLayer(Layer):
         if self._cross is None:
             self._cross = pack.cross_sums(data)
         return data, crossed
+
+    def _hybrid_rows(
+        self,
+        launch: Launch,
+        source: Place,
+        source_at: Array,
+        threads: int,
+        out_at: Array | None = None,
+    ) -> None:
+        """Quantize rows, each by its own range, and have them multiplied."""
+        rows, keep = len(source_at), isinstance(self.request, FullyConnected)
+        index = np.arange(rows, dtype=np.int64)
+        if strassen.pays(self.isa, rows, self.depth, self.channels, keep):
+            assert self.isa.dense is not None
+            if keep and rows < strassen.FEW_ROWS and self._words is None:
+                self._words = strassen.keep(self.isa, self.panels)
+            image = self._quantize_rows(
+                launch, self.isa.dense, source, source_at, self.depth, threads
+            )
+            if out_at is None:
+                out_at = index * (self.channels * 4)
+            clamp = self.low, self.high, self.curved
+            words = self._words if rows < strassen.FEW_ROWS else None
+            strassen.add(
+                launch, self.isa, self.panels, image, out_at, self.depth, clamp, threads, words
+            )
+            return
+        products = self._by_row(rows)
+        image = self._quantize_rows(launch, products[1], source, source_at, self.depth, threads)
+        starts = index * image.row_bytes
+        self._dot(launch, image, starts, index, np.zeros(1), threads, products, out_at)
 
     def _dot(
         self,
@@ -94,17 +137,6 @@ class FullyConnectedLayer(DotLayer):
     """``weights``: [channels, 1, depth]."""
 
     request: FullyConnected
-    _dense: Array | None = None
-
-    def _products(self, rows: int) -> tuple[Array, Tile]:
-        """Few rows wait for the weights, so they are read as bytes; for many, they are packed
-        again where that is faster."""
-        tile = self.isa.dense
-        if tile is None or not self.request.hybrid or rows < 2 * tile.heights[-1]:
-            return super()._products(rows)
-        if self._dense is None:
-            self._dense = pack.again(self.panels.data, self.tile, tile)
-        return self._dense, tile
 
     def launch(
         self,
@@ -126,11 +158,11 @@ class FullyConnectedLayer(DotLayer):
         if 0 in launch.output_shape:
             return launch
         index = np.arange(rows, dtype=np.int64)
-        image, products = Image(INPUT, rows * depth * 4, depth * 4), self._by_row(rows)
         starts = index * (depth * 4) if row_at is None else row_at
         if self.request.hybrid:
-            image = self._quantize_rows(launch, products[1], INPUT, starts, depth, threads)
-            starts = index * image.row_bytes
+            self._hybrid_rows(launch, INPUT, starts, threads, out_at)
+            return launch
+        image, products = Image(INPUT, rows * depth * 4, depth * 4), self._products(rows)
         self._dot(launch, image, starts, index, np.zeros(1), threads, products, out_at)
         return launch
 
@@ -160,13 +192,7 @@ class ConvLayer(DotLayer):
             image = self._float_image(launch, INPUT, window, threads)
         elif per_pixel(self.request):
             source = self._float_image(launch, INPUT, window, threads)
-            depth = self.request.in_channels
-            source_at = pixel_starts(window, source, 4)
-            index, products = np.arange(pixels, dtype=np.int64), self._by_row(pixels)
-            image = self._quantize_rows(
-                launch, products[1], source.place, source_at, depth, threads
-            )
-            self._dot(launch, image, index * image.row_bytes, index, np.zeros(1), threads, products)
+            self._hybrid_rows(launch, source.place, pixel_starts(window, source, 4), threads)
             return launch
         else:
             image = self._code_image(launch, INPUT, window, threads)

@@ -54,10 +54,12 @@ def panels(
     bias: Array | None,
     scale: Array | None,
     totals: Array | None = None,
+    multiple: int = 1,
 ) -> Panels:
     """Pack ``weights`` [channels, taps, depth]; channels are split evenly over ``groups``.
 
-    ``totals``: the sums of codes, where they are not those of ``weights``.
+    ``totals``: the sums of codes, where they are not those of ``weights``. ``multiple``: of this
+    many steps, zeros behind the last that is needed.
     """
     channels, taps, depth = weights.shape
     each = channels // groups
@@ -78,7 +80,7 @@ def panels(
         whole = np.issubdtype(weights.dtype, np.integer)
         totals = weights.sum(axis=(1, 2), dtype=np.int32) if whole else np.zeros(channels, i32)
     return Panels(
-        _packed(tile, weights.reshape(groups, each, taps, depth)),
+        _packed(tile, weights.reshape(groups, each, taps, depth), multiple),
         at.astype(np.int64),
         spread(channel_vector(scale, channels, 1.0), f32),
         spread(totals, i32),
@@ -86,13 +88,14 @@ def panels(
     )
 
 
-def _packed(tile: Tile, weights: Array) -> Array:
+def _packed(tile: Tile, weights: Array, multiple: int) -> Array:
     """[group, channel, tap, depth] as the tile reads it, each group in panels of its own.
 
     A stretch of panels at a time, that nothing as large as the weights is needed beside the result.
     """
     groups, each, taps, depth = weights.shape
-    count, steps = -(-each // tile.width), -(-depth // tile.depth)
+    count = -(-each // tile.width)
+    steps = round_up(-(-depth // tile.depth), multiple)
     data = _room(tile, groups * count, taps, steps)
     stretch = max(1, _STRETCH // max(1, tile.width * taps * depth))
     for group, first in itertools.product(range(groups), range(0, count, stretch)):

@@ -1,0 +1,481 @@
+"""Products of many rows with an eighth fewer multiplications: Strassen's algorithm, exact on codes.
+
+Rows, depth and channels are cut in two, and seven products of sums and differences of blocks give
+what eight products of blocks would. What costs float results digits is exact here: codes have 8
+bits and lie in words of 16, so that every such factor fits, and whatever follows the
+multiplication wraps at 32 bits without harm, as the result fits.
+
+Neighbouring rows belong to different blocks, and so do neighbouring panels: a pair of rows times a
+pair of panels is complete in itself, and nothing but results leaves the registers and the stack.
+The left factors are computed once for all panels (``combine``); the right ones from bytes whenever
+a panel is taken up (``widen``), or once for all runs where there are few rows. Source: the form
+with 15 additions in Knuth, "The Art of Computer Programming", volume 2, section 4.6.4, due to
+Winograd.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from octolite.ir.types import Array
+from octolite.kernels import jit, pack
+from octolite.kernels.dot import activate, run_crossed, run_steps, zero_sum
+from octolite.kernels.jit import Unit
+from octolite.kernels.launch import NOWHERE, OUTPUT, Launch
+from octolite.kernels.layer import COPY_TILE
+from octolite.kernels.pack import Panels, round_up
+from octolite.kernels.record import Record
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.tile import Isa, Tile
+from octolite.kernels.window import Image
+
+COMBINE = Record(
+    codes=PTR,  # int16 [rows, depth]
+    code_bytes=I64,  # from row to row
+    zero=PTR,  # int32 [rows]
+    depth=I64,
+    rows=I64,
+    half=I64,  # depth of a block
+    out=PTR,  # int16 [place, pairs, half]
+    place_bytes=I64,
+    row_bytes=I64,
+    cross=PTR,  # int32 [place, pairs]: see dot.run_crossed  (crossed tiles only)
+    pairs=I64,
+    chunk=I64,  # pairs of a tile
+)
+
+ARGS = Record(
+    a=PTR,  # as combine leaves it
+    place_bytes=I64,
+    row_bytes=I64,
+    cross=PTR,
+    pairs=I64,  # of rows
+    rows=I64,
+    panels=PTR,  # int8 [panel, step, vector, …]
+    panel_bytes=I64,
+    panel_at=PTR,  # int64 [panel, 3]: unused, first channel, channels
+    panel_count=I64,
+    words=PTR,  # right factors of all pairs of panels, where they are kept, see widen
+    kept=I64,  # whether they are
+    steps=I64,  # steps of the tile in a block of depth; even
+    scale=PTR,  # float32 [panel, width]
+    bias=PTR,
+    row_scale=PTR,  # float32 [rows]
+    out=PTR,  # float32
+    out_at=PTR,  # int64 [rows]: where the results of each row start, in bytes
+    low=F32,
+    high=F32,
+    chunk=I64,  # pairs of rows of a tile
+    chunks=I64,
+    panel_chunk=I64,  # pairs of panels of a tile
+)
+
+# Products, and the factors on either side.
+PLACES = 7
+# Steps of a panel come in whole multiples of this: two blocks of an even number of steps.
+STEPS = 4
+# Rows under which the right factors are kept in memory, where that is allowed.
+FEW_ROWS = 256
+# Bytes of left factors that a tile goes over again and again, unless these are too few rows.
+_CACHED = 256 * 1024
+_LEAST_PAIRS = 128
+# Blocks of less are over before they have begun; more would need too much of a thread's stack.
+MIN_DEPTH, MAX_DEPTH = 32, 8192
+
+
+def left(a11: Any, a12: Any, a21: Any, a22: Any) -> list[Any]:
+    """The left factors, from the blocks of codes."""
+    s1 = a21 + a22
+    s2 = s1 - a11
+    return [a11, a12, s2, s1, a12 - s2, a11 - a21, a22]
+
+
+def right(b11: Any, b12: Any, b21: Any, b22: Any) -> list[Any]:
+    """The right factors, from the blocks of weights."""
+    t1 = b12 - b11
+    t2 = b22 - t1
+    return [b11, b21, t2, t1, b22, b22 - b12, b21 - t2]
+
+
+# Code --------------------------------------------------------------------------------------
+
+
+def unit(tile: Tile, curved: bool) -> Unit:
+    """``combine(args, tile)`` and ``strassen(args, tile)``."""
+
+    def emit(module: Any, isa: Isa) -> None:
+        _emit_combine(module, tile)
+        _emit_widen(module, tile)
+        for height in tile.heights:
+            _emit_block(module, tile, height, curved)
+        _emit_tile(module, tile)
+        _emit_keep(module, tile)
+
+    key = f"strassen {tile.name} {tile.heights}x{tile.width} tanh={curved}"
+    return Unit(key, ("combine", "strassen", "keep"), emit)
+
+
+def _emit_combine(module: Any, tile: Tile) -> None:
+    """``combine(args, tile)``: the left factors of a chunk of pairs of rows.
+
+    Of codes less their zero point, so that results need no correction.
+    """
+    k = Builder(module, "combine", (PTR, I64))
+    args = COMBINE.load(k, k.args[0])
+    lanes = 2 * tile.lanes
+    words, codes = vec(I32, tile.lanes), vec(I16, lanes)
+    first = k.args[1] * args.chunk
+    whole = k.smax(args.depth - args.half, 0) // lanes * lanes
+    swap = [lane ^ 1 for lane in range(tile.lanes)]
+
+    with k.loop(first, k.smin(first + args.chunk, args.pairs)) as pairs:
+        rows = [k.smin(pairs.index * 2 + i, args.rows - 1) for i in range(2)]
+        starts = [args.codes + row * args.code_bytes for row in rows]
+        zeros = [k.load(I32, args.zero + row * 4).trunc(I16).splat(lanes) for row in rows]
+        out = args.out + pairs.index * args.row_bytes
+
+        def load(i: int, j: int, at: Value, masked: bool) -> Value:
+            """Codes of a block; zeros behind its end."""
+            address = starts[i] + (at + args.half * j) * 2
+            if not masked:
+                return k.load(words, address).bits(codes) - zeros[i]
+            end = k.smin(args.depth - args.half * j, args.half)
+            mask = k.first((end - at + 1) >> 1, tile.lanes)
+            zero = k.select(mask, zeros[i].bits(words), k.const(words, 0)).bits(codes)
+            return k.load_first(words, address, mask).bits(codes) - zero
+
+        sums = [zero_sum(k, tile)] * PLACES
+        for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, args.half, True)):
+            with k.loop(start, stop, lanes, carry=sums) as loop:
+                at = loop.index
+                a = [load(i, j, at, masked) for i in range(2) for j in range(2)]
+                for place, value in enumerate(left(*a)):
+                    k.store(value, out + args.place_bytes * place + at * 2)
+                    if tile.crossed:
+                        other = value.bits(words).pick(swap).bits(codes)
+                        loop.carry[place] = tile.emit(k, loop.carry[place], value, other)
+            sums = loop.carry
+        if tile.crossed:
+            for place, total in enumerate(sums):
+                half = k.fold(total, lambda x, y: x + y) >> 1
+                k.store(half, args.cross + (args.pairs * place + pairs.index) * 4)
+    k.ret()
+
+
+def _emit_widen(module: Any, tile: Tile) -> None:
+    """``widen(args, pair, out)``: the right factors of a pair of panels.
+
+    [place, step, vector, …] in words, and behind each place the sums that crossed tiles ask for.
+    A panel past the last repeats it.
+    """
+    k = Builder(module, "widen", (PTR, I64, PTR), local=True)
+    address, pair, out = k.args
+    args = ARGS.load(k, address)
+    steps, lanes = args.steps, tile.lanes * tile.depth
+    step_bytes = tile.vectors * lanes
+    panels = [
+        args.panels + k.smin(pair * 2 + j, args.panel_count - 1) * args.panel_bytes
+        for j in range(2)
+    ]
+    place_bytes = right_bytes(tile, steps)
+    for v in range(tile.vectors):
+        with k.loop(0, steps, 2, carry=[zero_sum(k, tile)] * PLACES) as loop:
+            two = []
+            for n in range(2):
+                at = loop.index + n
+                blocks = [
+                    k.load(vec(I8, lanes), panel + (steps * i + at) * step_bytes + v * lanes)
+                    for i in range(2)
+                    for panel in panels
+                ]
+                two.append(right(*(block.sext(I16) for block in blocks)))
+                for place, value in enumerate(two[n]):
+                    k.store(value, out + place_bytes * place + (at * step_bytes + v * lanes) * 2)
+            if tile.crossed:
+                pairs = zip(loop.carry, *two, strict=True)
+                loop.carry = [tile.emit(k, acc, x, y) for acc, x, y in pairs]
+        for place, total in enumerate(loop.carry):
+            sums = out + (place_bytes * (place + 1) - 4 * tile.width)
+            k.store(total, sums + 4 * tile.lanes * v)
+    k.ret()
+
+
+def right_bytes(tile: Tile, steps: Any) -> Any:
+    """Of one right factor of a pair of panels: its words, and a sum for each channel."""
+    return steps * (2 * tile.width * tile.depth) + 4 * tile.width
+
+
+def _emit_tile(module: Any, tile: Tile) -> None:
+    """``strassen(args, tile)``: a chunk of pairs of rows by a chunk of pairs of panels."""
+    k = Builder(module, "strassen", (PTR, I64))
+    address, index = k.args
+    args = ARGS.load(k, address)
+    first = index % args.chunks * args.chunk
+    last = k.smin(first + args.chunk, args.pairs)
+    first_panel = index // args.chunks * args.panel_chunk
+    last_panel = k.smin(first_panel + args.panel_chunk, (args.panel_count + 1) // 2)
+    all_bytes = right_bytes(tile, args.steps) * PLACES
+    stack = k.stack(k.select(args.kept > 0, k.const(I64, 0), all_bytes))
+    top = tile.heights[-1]
+    whole = (last - first) // top * top
+
+    with k.loop(first_panel, last_panel) as panels:
+        factors = k.select(args.kept > 0, args.words + panels.index * all_bytes, stack)
+        with k.when(args.kept < 1):
+            _call(k, "widen", address, panels.index, factors)
+
+        def call(height: int, pair: Value) -> None:
+            _call(k, f"block{height}", address, pair, panels.index, factors)
+
+        with k.loop(first, first + whole, top) as rows:
+            call(top, rows.index)
+        rest = last - first - whole
+        least = 0
+        for height in tile.heights:  # what is left takes the lowest block that holds it
+            with k.when((rest > least) & (rest <= height)):
+                call(height, first + whole)
+            least = height
+    k.ret()
+
+
+def _call(k: Builder, name: str, *args: Value) -> None:
+    k.ir.call(k.module.globals[name], [a.raw for a in args])
+
+
+def _emit_keep(module: Any, tile: Tile) -> None:
+    """``keep(args, pair)``: the right factors of a pair of panels, into ``words``."""
+    k = Builder(module, "keep", (PTR, I64))
+    address, pair = k.args
+    args = ARGS.load(k, address)
+    _call(k, "widen", address, pair, args.words + pair * (right_bytes(tile, args.steps) * PLACES))
+    k.ret()
+
+
+def _emit_block(module: Any, tile: Tile, height: int, curved: bool) -> None:
+    """``blockH(args, pair, panel, factors)``: so many pairs of rows times a pair of panels.
+
+    Pairs past the last repeat it, as does a row that the last pair lacks.
+    """
+    k = Builder(module, f"block{height}", (PTR, I64, I64, PTR), local=True)
+    address, first, panel, factors = k.args
+    args = ARGS.load(k, address)
+    pairs = [k.smin(first + r, args.pairs - 1) for r in range(height)]
+    starts = [args.a + pair * args.row_bytes for pair in pairs]
+    zeros = [zero_sum(k, tile)] * (height * tile.vectors)
+
+    def product(place: int, sums: list[Value]) -> list[Value]:
+        """``sums`` and the product of the factors at ``place``."""
+        place_bytes = right_bytes(tile, args.steps)
+        b = factors + place_bytes * place
+        rows = [start + args.place_bytes * place for start in starts]
+        if not tile.crossed:
+            return run_steps(k, tile, rows, b, sums, k.const(I64, 0), args.steps)[1:]
+        cross = [
+            k.load(vec(I32, tile.lanes), b + place_bytes + (4 * tile.lanes * v - 4 * tile.width))
+            for v in range(tile.vectors)
+        ]
+        begin = []
+        for r, pair in enumerate(pairs):
+            of_row = k.load(I32, args.cross + (args.pairs * place + pair) * 4).splat(tile.lanes)
+            line = sums[r * tile.vectors : (r + 1) * tile.vectors]
+            begin += [x - (of_row + y) for x, y in zip(line, cross, strict=True)]
+        return run_crossed(k, tile, rows, b, begin, args.steps)[1:]
+
+    def finish(i: int, j: int, sums: list[Value]) -> None:
+        rows = [k.smin(pair * 2 + i, args.rows - 1) for pair in pairs]
+        _finish(k, tile, args, rows, panel * 2 + j, sums, curved)
+
+    def plus(x: list[Value], y: list[Value]) -> list[Value]:
+        return [p + q for p, q in zip(x, y, strict=True)]
+
+    u = product(0, zeros)
+    finish(0, 0, product(1, u))
+    u = product(2, u)
+    v = product(3, zeros)
+    finish(0, 1, product(4, plus(u, v)))
+    u = product(5, u)
+    finish(1, 1, plus(u, v))
+    finish(1, 0, product(6, u))
+    k.ret()
+
+
+def _finish(
+    k: Builder,
+    tile: Tile,
+    args: SimpleNamespace,
+    rows: list[Value],
+    panel: Value,
+    sums: list[Value],
+    curved: bool,
+) -> None:
+    """The results of ``rows`` in a panel, from exact sums; none past the last panel."""
+    inside = k.smin(panel, args.panel_count - 1)
+    place, line = args.panel_at + inside * 24, inside * (4 * tile.width)
+    count = k.select(panel < args.panel_count, k.load(I64, place + 16), k.const(I64, 0))
+    base = args.out + k.load(I64, place + 8) * 4
+    real = vec(F32, tile.lanes)
+    results = []
+    for r, row in enumerate(rows):
+        factor = k.load(F32, args.row_scale + row * 4)
+        out = base + k.load(I64, args.out_at + row * 8)
+        for v in range(tile.vectors):
+            at = line + 4 * tile.lanes * v
+            exact = sums[r * tile.vectors + v].to_float()
+            x = exact * (k.load(real, args.scale + at) * factor) + k.load(real, args.bias + at)
+            results.append((activate(k, args, x, curved), out + 4 * tile.lanes * v, v))
+    with k.either(count >= tile.width) as (full, partial):
+        with full:
+            for x, out, _ in results:
+                k.store(x, out)
+        with partial:
+            for x, out, v in results:
+                k.store_first(x, out, k.first(count - tile.lanes * v, tile.lanes))
+
+
+# Steps -------------------------------------------------------------------------------------
+
+
+def tile_of(isa: Isa) -> Tile | None:
+    """The tile that multiplies factors, where codes are words and weights are packed likewise."""
+    tile = isa.crossed or isa.dense
+    return tile if tile is not None and tile.code == isa.dot.code == np.int16 else None
+
+
+def pays(isa: Isa, rows: int, depth: int, channels: int, keep: bool) -> bool:
+    """Whether the products saved are worth the additions, in cycles.
+
+    ``keep``: right factors may stay in memory.
+    """
+    tile = tile_of(isa)
+    if tile is None or rows < 4 * tile.heights[-1] or not MIN_DEPTH <= depth <= MAX_DEPTH:
+        return False
+    plain = rows * depth * round_up(channels, tile.width) / tile.rate
+    saved = round_up(rows, 2) * round_up(depth, STEPS * tile.depth)
+    products = saved * round_up(channels, 2 * tile.width) / tile.rate * 7 / 8
+    left_factors = rows * depth * 2 / tile.lanes
+    right_factors = 0 if keep and rows < FEW_ROWS else depth * channels * 2 / tile.lanes
+    return products + left_factors + right_factors < plain
+
+
+def keep(isa: Isa, panels: Panels) -> Array:
+    """The right factors of ``panels``, for :func:`add`."""
+    tile = tile_of(isa)
+    assert tile is not None
+    pairs, steps = -(-panels.count // 2), panels.data.shape[2] // 2
+    words = pack.aligned((pairs, PLACES, right_bytes(tile, steps)), np.dtype(np.uint8))
+    args = dict.fromkeys(ARGS.fields, 0)
+    fields = {
+        "panels": panels.data.ctypes.data,
+        "panel_bytes": panels.data.nbytes // panels.count,
+        "panel_count": panels.count,
+        "steps": steps,
+        "words": words.ctypes.data,
+    }
+    record = ARGS.pack(**(args | fields))
+    fn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(
+        jit.load(unit(tile, False), isa)["keep"]
+    )
+    for pair in range(pairs):
+        fn(ctypes.addressof(record), pair)
+    return words
+
+
+def add(
+    launch: Launch,
+    isa: Isa,
+    panels: Panels,
+    image: Image,
+    out_at: Array,
+    depth: int,
+    clamp: tuple[float, float, bool],
+    threads: int,
+    words: Array | None = None,
+) -> None:
+    """Have the rows of ``image``, codes of ``isa.dense``, multiplied by ``panels``.
+
+    ``panels``: bytes, one tap, a multiple of ``STEPS`` steps. ``out_at``: int64 [rows], where the
+    results of each row start, in bytes. ``words``: what :func:`keep` gives.
+    """
+    tile = tile_of(isa)
+    assert tile is not None
+    low, high, curved = clamp
+    library = jit.load(unit(tile, curved), isa)
+    rows, steps = len(out_at), panels.data.shape[2] // 2
+    pairs, half = -(-rows // 2), steps * tile.depth
+    row_bytes = _odd_lines(round_up(half, 2 * tile.lanes) * 2)
+    place_bytes = _odd_lines(pairs * row_bytes)
+    factors, cross = launch.reserve(PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
+    each = max(1, min(-(-pairs // (4 * threads)), -(-COPY_TILE // (2 * depth))))
+    launch.add(
+        "combine rows",
+        library["combine"],
+        COMBINE,
+        -(-pairs // each),
+        codes=image.place,
+        code_bytes=image.row_bytes,
+        zero=image.zero,
+        depth=depth,
+        rows=rows,
+        half=half,
+        out=factors,
+        place_bytes=place_bytes,
+        row_bytes=row_bytes,
+        cross=cross,
+        pairs=pairs,
+        chunk=each,
+    )
+    panel_pairs = -(-panels.count // 2)
+    chunk, panel_chunk = _tiling(tile, pairs, row_bytes, panel_pairs, threads)
+    chunks = -(-pairs // chunk)
+    launch.add(
+        f"hybrid strassen {tile.name} {isa.name}",
+        library["strassen"],
+        ARGS,
+        chunks * -(-panel_pairs // panel_chunk),
+        a=factors,
+        place_bytes=place_bytes,
+        row_bytes=row_bytes,
+        cross=cross,
+        pairs=pairs,
+        rows=rows,
+        panels=panels.data,
+        panel_bytes=panels.data.nbytes // panels.count,
+        panel_at=panels.at,
+        panel_count=panels.count,
+        words=NOWHERE if words is None else words,
+        kept=words is not None,
+        steps=steps,
+        scale=panels.scale,
+        bias=panels.bias,
+        row_scale=image.scale,
+        out=OUTPUT,
+        out_at=out_at,
+        low=low,
+        high=high,
+        chunk=chunk,
+        chunks=chunks,
+        panel_chunk=panel_chunk,
+    )
+
+
+def _tiling(tile: Tile, pairs: int, row_bytes: int, panels: int, threads: int) -> tuple[int, int]:
+    """Pairs of rows and of panels of a tile. Every piece of rows widens its panels anew, so that
+    rows are cut only where they are many."""
+    most = max(_LEAST_PAIRS, _CACHED // (PLACES * row_bytes))
+    chunk, panel_chunk = -(-pairs // -(-pairs // most)), panels
+    wanted = 4 * threads if threads > 1 else 1
+    while -(-pairs // chunk) * -(-panels // panel_chunk) < wanted and panel_chunk > 1:
+        panel_chunk = -(-panel_chunk // 2)
+    while -(-pairs // chunk) * panels < wanted and chunk > 8 * tile.heights[-1]:
+        chunk = -(-chunk // 2)
+    return round_up(chunk, tile.heights[-1]), panel_chunk
+
+
+def _odd_lines(size: int) -> int:
+    """``size`` bytes rounded up to an odd number of cache lines, so that what lies so far apart
+    falls into different sets of the cache."""
+    return (-(-size // 64) | 1) * 64
