@@ -6,11 +6,12 @@ one call.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,43 @@ from typing import Any, Protocol
 import numpy as np
 
 import octolite
-from octolite.tflite import read
+from octolite.ir.graph import Graph, Model, Value
+from octolite.ir.types import FLOAT32
+from octolite.ops.fully_connected import FullyConnected
+from octolite.tflite import read, write
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the ways in which ONNX Runtime's ``quantize_dynamic`` stores weights.
+
+    ``reduced``: in 7 bits, which its documentation advises for signed weights on CPUs without
+    VNNI, where sums of two products saturate otherwise.
+    """
+
+    per_channel: bool
+    signed: bool
+    reduced: bool = False
+
+    def __str__(self) -> str:
+        bits, sign = 7 if self.reduced else 8, "signed" if self.signed else "unsigned"
+        return f"{bits} bits {sign}, a scale per {'channel' if self.per_channel else 'tensor'}"
+
+    def apply(self, model: Any) -> bytes:
+        """The quantized model."""
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends what is done already
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "model.onnx"
+            quantize_dynamic(
+                model,
+                target,
+                per_channel=self.per_channel,
+                reduce_range=self.reduced,
+                weight_type=QuantType.QInt8 if self.signed else QuantType.QUInt8,
+            )
+            return target.read_bytes()
 
 
 @dataclass
@@ -29,7 +66,7 @@ class Files:
 
     plain: bytes
     quantized: bytes
-    _int8: dict[tuple[bool, bool], bytes] = field(default_factory=dict)
+    _quantized: dict[Form, bytes] = field(default_factory=dict)
 
     @cached_property
     def onnx(self) -> Any:
@@ -38,21 +75,11 @@ class Files:
 
         return export(read(self.plain).main)
 
-    def onnx_int8(self, per_channel: bool, signed: bool) -> bytes:
+    def onnx_quantized(self, form: Form) -> bytes:
         """The ONNX model with weights in 8 bits and activations quantized as it runs."""
-        if (per_channel, signed) not in self._int8:
-            self._int8[per_channel, signed] = self._quantized(per_channel, signed)
-        return self._int8[per_channel, signed]
-
-    def _quantized(self, per_channel: bool, signed: bool) -> bytes:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        logging.getLogger().setLevel(logging.ERROR)  # it recommends what is done already
-        kind = QuantType.QInt8 if signed else QuantType.QUInt8
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "model.onnx"
-            quantize_dynamic(self.onnx, target, per_channel=per_channel, weight_type=kind)
-            return target.read_bytes()
+        if form not in self._quantized:
+            self._quantized[form] = form.apply(self.onnx)
+        return self._quantized[form]
 
 
 class Runner(Protocol):
@@ -177,21 +204,46 @@ def _onnx(files: Files, threads: int, sample: np.ndarray) -> OnnxRuntime:
 
 
 def _onnx_int8(files: Files, threads: int, sample: np.ndarray) -> OnnxRuntime:
-    """The fastest of the forms that ``quantize_dynamic`` offers: weights signed or not, a scale
-    per channel or per tensor. Not every form runs every operator."""
+    """The fastest of the forms that compute what they should."""
+    signs = (False,) if saturates() else (False, True)
+    return _fastest([Form(c, s) for c in (False, True) for s in signs], files, threads, sample)
+
+
+def _onnx_7bit(files: Files, threads: int, sample: np.ndarray) -> OnnxRuntime:
+    """Where signed weights need 7 bits."""
+    if not saturates():
+        raise NotImplementedError("signed weights of 8 bits give exact sums on this CPU")
+    forms = [Form(c, signed=True, reduced=True) for c in (False, True)]
+    return _fastest(forms, files, threads, sample)
+
+
+@functools.cache
+def saturates() -> bool:
+    """Whether signed 8-bit weights give wrong sums in ONNX Runtime on this CPU, found by trying."""
+    ones = np.ones((64, 64), np.float32)
+    graph = Graph()
+    x = graph.add_input("x", FLOAT32, ones.shape)
+    weights = [Value.constant("weights", ones), Value.constant("bias", ones[0])]
+    graph.outputs = [graph.add(FullyConnected(), [x, *weights], "y").output]
+    content = Files(write(Model([graph])), b"").onnx_quantized(Form(False, True))
+    runner = OnnxRuntime(content, 1, ones)
+    runner.invoke()
+    return bool(np.abs(runner.result() / 65 - 1).max() > 0.1)
+
+
+def _fastest(forms: Sequence[Form], files: Files, threads: int, sample: np.ndarray) -> OnnxRuntime:
+    """Not every form has kernels for every operator."""
     found: list[OnnxRuntime] = []
     reason: Exception | None = None
-    for per_channel in (False, True):
-        for signed in (False, True):
-            try:
-                runner = OnnxRuntime(files.onnx_int8(per_channel, signed), threads, sample)
-                runner.invoke()
-            except Exception as error:  # whatever the library raises for what it lacks
-                reason = error
-                continue
-            scales = "channel" if per_channel else "tensor"
-            runner.form = f"{'int8' if signed else 'uint8'} weights, scales per {scales}"
-            found.append(runner)
+    for form in forms:
+        try:
+            runner = OnnxRuntime(files.onnx_quantized(form), threads, sample)
+            runner.invoke()
+        except Exception as error:  # whatever the library raises for what it lacks
+            reason = error
+            continue
+        runner.form = str(form)
+        found.append(runner)
     if not found:
         raise NotImplementedError(f"no dynamically quantized form runs: {reason}")
     return min(found, key=lambda runner: _quickest(runner.invoke))
@@ -240,6 +292,7 @@ ALL: tuple[Contender, ...] = (
     Contender("LiteRT hybrid", True, _LITERT, lambda f, n, x: _litert(f.quantized, n)),
     Contender("ONNX Runtime float", False, _ONNX, _onnx),
     Contender("ONNX Runtime int8", True, _ONNX, _onnx_int8),
+    Contender("ONNX Runtime 7-bit", True, _ONNX, _onnx_7bit),
     Contender("OpenVINO float", False, _OPENVINO, _openvino),
     Contender("Octolite float", False, (), lambda f, n, x: _octolite(f.plain, n)),
     Contender("Octolite hybrid", True, (), lambda f, n, x: _octolite(f.quantized, n)),
