@@ -15,6 +15,7 @@ from octolite.kernels import matmul, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer
 from octolite.kernels.expression import Expression
+from octolite.kernels.extremum import ArgExtremumLayer
 from octolite.kernels.launch import Launch
 from octolite.kernels.layers import ConvLayer, FullyConnectedLayer
 from octolite.kernels.lookup import LookupLayer
@@ -29,6 +30,7 @@ from octolite.kernels.softmax import SoftmaxLayer
 from octolite.kernels.sparse import SparseLookupLayer
 from octolite.kernels.spec import (
     AnyRequest,
+    ArgExtremum,
     BatchMatMul,
     Constant,
     Constants,
@@ -140,6 +142,7 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     Softmax: _plain(SoftmaxLayer),
     L2Normalization: _plain(NormalizeLayer),
     Reduce: _plain(ReduceLayer),
+    ArgExtremum: _plain(ArgExtremumLayer),
     Resize: _plain(ResizeLayer),
     Copy: _plain(CopyLayer),
     Lookup: _plain(LookupLayer),

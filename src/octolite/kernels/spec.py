@@ -418,6 +418,15 @@ class Reduce(AnyRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class ArgExtremum(AnyRequest):
+    """Where the ``kind`` (``max`` or ``min``) of a float32 tensor is along an axis that comes with
+    the shape, in integers of ``index`` bytes; of equals the first, and of NaN."""
+
+    kind: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resize(AnyRequest):
     """NHWC images of float32 at another height and width; ``kind``: ``bilinear`` or ``nearest``."""
 

@@ -243,6 +243,7 @@ class ArgExtremum(Operator, abstract=True):
     """The position along one axis of the extremum; of equals the first."""
 
     inputs = "input dimension"
+    kind: ClassVar[str]
     output_type: DType = attr(INT64)
     dtype_versions = {BOOL: 3, INT8: 2}
 
@@ -257,12 +258,26 @@ class ArgExtremum(Operator, abstract=True):
             raise ShapeError(f"{self.name} of {x.name!r} {x.shape}, which is empty along {axis}")
         return [TensorType(self.output_type, (*x.shape[:axis], *x.shape[axis + 1 :]))]
 
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.ArgExtremum | None:
+        x, size = inputs[0], self.output_type.numpy.itemsize
+        if x is None or x.dtype is not FLOAT32 or size not in (4, 8):
+            return None
+        return spec.ArgExtremum(self.kind, size)
+
+    def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
+        x, axis = inputs[0], constant_int(inputs[1])
+        if x is None or x.shape is None or axis is None:
+            return None
+        axis = axis_of(axis, len(x.shape))
+        return {"axis": axis} if x.shape[axis] else None
+
 
 class ArgMax(ArgExtremum):
     """Where the largest element is."""
 
     name = "ARG_MAX"
     options = "ArgMaxOptions"
+    kind = "max"
 
     def reference(self, x: Array, dimension: Array) -> Array:
         found = np.argmax(x, axis=axis_of(integer(dimension), x.ndim))
@@ -283,6 +298,7 @@ class ArgMin(ArgExtremum):
 
     name = "ARG_MIN"
     options = "ArgMinOptions"
+    kind = "min"
 
     def reference(self, x: Array, dimension: Array) -> Array:
         found = np.argmin(x, axis=axis_of(integer(dimension), x.ndim))
