@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("hide_cpuid.c")
@@ -29,13 +29,13 @@ _CPUID = re.compile(r"^\s*([0-9a-f]+):\s+cpuid\s*$", re.MULTILINE)
 
 
 class Limit:
-    """Libraries that are kept to AVX2, in this process."""
+    """Libraries of ``packages``, as far as they are installed, kept to AVX2 in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, packages: Iterable[str] = tuple(LIBRARIES)) -> None:
         os.environ["OCTOLITE_ISA"] = "avx2"
         self._handler = _compiled()
         self._places: dict[str, tuple[int, int]] = {}  # library: first place, places
-        for path in _installed():
+        for path in _installed(packages):
             self._limit(path)
 
     def _limit(self, path: Path) -> None:
@@ -59,12 +59,12 @@ class Limit:
         ]
 
 
-def _installed() -> Iterator[Path]:
-    for package, patterns in LIBRARIES.items():
+def _installed(packages: Iterable[str]) -> Iterator[Path]:
+    for package in packages:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             continue
-        for pattern in patterns:
+        for pattern in LIBRARIES[package]:
             yield from Path(spec.origin).parent.glob(pattern)
 
 
