@@ -50,16 +50,21 @@ ARGS = Record(
 )
 
 
-def unit(tile: Tile, curved: bool) -> Unit:
-    """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp."""
-    hybrid = tile.sum == I32
+def unit(tile: Tile, curved: bool, centred: bool = False) -> Unit:
+    """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp; ``centred`` codes
+    are kept less their zero point."""
+    if tile.sum != I32:
+        finish = _real_epilogue
+    else:
+        finish = _centred_epilogue if centred else _hybrid_epilogue
 
     def emit(module: Any, isa: Isa) -> None:
         for height in tile.heights:
-            _emit_block(module, tile, height, hybrid, curved)
+            _emit_block(module, tile, height, finish, curved)
         _emit_walk(module, tile)
 
-    return Unit(f"dot {tile.name} {tile.heights}x{tile.width} tanh={curved}", ("dot",), emit)
+    key = f"dot {tile.name} {tile.heights}x{tile.width} tanh={curved} centred={centred}"
+    return Unit(key, ("dot",), emit)
 
 
 def _emit_walk(module: Any, tile: Tile) -> None:
@@ -95,7 +100,7 @@ def _call_block(k: Builder, height: int, address: Value, row: Value, panel: Valu
     k.ir.call(k.module.globals[f"block{height}"], [address.raw, row.raw, panel.raw])
 
 
-def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool) -> None:
+def _emit_block(module: Any, tile: Tile, height: int, finish: Any, curved: bool) -> None:
     """``blockH(args, row, panel)``: ``height`` rows from ``row`` times one panel, stored.
 
     Rows past the last repeat it: the tables are padded so, and the results are the same.
@@ -118,7 +123,6 @@ def _emit_block(module: Any, tile: Tile, height: int, hybrid: bool, curved: bool
     for r in range(height):
         at = k.load(I64, args.out_at + (row + r) * 8)
         outs.append(args.out + (at + k.load(I64, place + 8) * 4))
-    finish = _hybrid_epilogue if hybrid else _real_epilogue
     results = finish(k, tile, args, row, panel, sums)
     results = [[activate(k, args, x, curved) for x in line] for line in results]
     with k.either(count >= tile.width) as (full, partial):
@@ -292,6 +296,23 @@ def _hybrid_epilogue(
     return results
 
 
+def _centred_epilogue(
+    k: Builder,
+    tile: Tile,
+    args: SimpleNamespace,
+    row: Value,
+    panel: Value,
+    sums: list[list[Value]],
+) -> list[list[Value]]:
+    rows = [k.load(I32, args.row_of + (row + r) * 4).sext(I64) for r in range(len(sums))]
+    scales = [k.load(F32, args.row_scale + which * 4) for which in rows]
+    places = [panel * (4 * tile.width) + 4 * tile.lanes * v for v in range(tile.vectors)]
+    return [
+        [rescale_centred(k, args, at, acc, scale) for at, acc in zip(places, line, strict=True)]
+        for scale, line in zip(scales, sums, strict=True)
+    ]
+
+
 def rescale(
     k: Builder, args: SimpleNamespace, at: Value, acc: Value, scale: Value, zero: Value
 ) -> Value:
@@ -305,8 +326,21 @@ def scaled(
     k: Builder, args: SimpleNamespace, at: Value, acc: Value, scale: Value, zero: Value
 ) -> Value:
     """:func:`rescale` without the bias."""
-    exact = acc - k.load(acc.type, args.total + at) * zero
-    factor = k.load(like(acc.type, F32), args.scale + at) * scale
+    return _times_scales(k, args, at, acc - k.load(acc.type, args.total + at) * zero, scale)
+
+
+def rescale_centred(
+    k: Builder, args: SimpleNamespace, at: Value, acc: Value, scale: Value
+) -> Value:
+    """:func:`rescale` for sums of codes less their zero point."""
+    bias = k.load(like(acc.type, F32), args.bias + at)
+    return _times_scales(k, args, at, acc, scale) + bias
+
+
+def _times_scales(
+    k: Builder, args: SimpleNamespace, at: Value, exact: Value, scale: Value
+) -> Value:
+    factor = k.load(like(exact.type, F32), args.scale + at) * scale
     return exact.to_float() * factor
 
 

@@ -43,7 +43,8 @@ class Layer:
         rows = len(source_at)
         row_bytes = round_up(depth * tile.code.itemsize, 64)
         codes = launch.reserve(rows * row_bytes + 64)
-        scale, zero = launch.reserve(rows * 4), launch.reserve(rows * 4)
+        scale = launch.reserve(rows * 4)
+        zero = NOWHERE if tile.centred else launch.reserve(rows * 4)
         cross = launch.reserve(rows * 4) if tile.crossed else NOWHERE
         chunk = copy_chunk(rows, depth, threads)
         library = jit.load(prepare.unit(tile, self.request.asymmetric), self.isa)

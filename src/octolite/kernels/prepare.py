@@ -27,7 +27,7 @@ ROWS = Record(
     codes=PTR,
     code_bytes=I64,  # from row to row of codes; a multiple of a vector
     scale=PTR,  # float32 [rows]
-    zero=PTR,  # int32 [rows], of the stored code
+    zero=PTR,  # int32 [rows], of the stored code  (not where codes are centred)
     cross=PTR,  # int32 [rows]: cross_sum of each  (crossed tiles only)
     rows=I64,
     chunk=I64,  # rows of a tile
@@ -162,16 +162,28 @@ def parameters(
     )
 
 
-def quantizer(k: Builder, tile: Tile, asymmetric: bool, p: SimpleNamespace, lanes: int) -> Any:
-    """A function from ``lanes`` floats, or some times as many, to as many stored codes."""
+def quantizer(
+    k: Builder,
+    tile: Tile,
+    asymmetric: bool,
+    p: SimpleNamespace,
+    lanes: int,
+    centred: bool = False,
+) -> Any:
+    """A function from ``lanes`` floats, or some times as many, to as many stored codes, less their
+    zero point where ``centred``."""
     constants = [v.splat(lanes) for v in (p.inverse, p.zero, p.mask)]
+    lowest = -128 if asymmetric else -127
     element = I8 if tile.code.itemsize == 1 else I16
 
     def quantize(x: Value) -> Value:
         order = list(range(lanes)) * (lanes_of(x.type) // lanes)
         inverse, zero, mask = (v.pick(order) for v in constants)
-        code = (nearest(k, x * inverse) + zero) & mask
-        code = k.smin(k.smax(code, -128 if asymmetric else -127), 127)
+        code = nearest(k, x * inverse)
+        if centred:
+            least, most = k.const(zero.type, lowest) - zero, k.const(zero.type, 127) - zero
+            return k.smin(k.smax(code & mask, least), most).trunc(element)
+        code = k.smin(k.smax((code + zero) & mask, lowest), 127)
         return (code + tile.offset).trunc(element)
 
     return quantize
@@ -212,7 +224,8 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
         p = parameters(k, tile, asymmetric, low, high, bad)
         mask = k.first(count, isa.lanes)
         k.store_first(p.scale, args.scale + start * 4, mask)
-        k.store_first(p.stored_zero, args.zero + start * 4, mask)
+        if not tile.centred:
+            k.store_first(p.stored_zero, args.zero + start * 4, mask)
         for slot, value in enumerate((p.inverse, p.zero, p.mask)):
             k.store(value, found + slot * line)
         with k.loop(0, count) as rows:
@@ -223,7 +236,7 @@ def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
                 zero=k.load(I32, at + line),
                 mask=k.load(I32, at + 2 * line),
             )
-            quantize = quantizer(k, tile, asymmetric, one, isa.lanes)
+            quantize = quantizer(k, tile, asymmetric, one, isa.lanes, tile.centred)
             source = args.source + k.load(I64, args.source_at + row * 8)
             out = args.codes + row * args.code_bytes
             transform(k, isa, source, args.depth, out, tile, quantize)

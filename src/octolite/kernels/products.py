@@ -122,7 +122,8 @@ def add(
         for product, ((row_chunk, row_chunks), (panel_chunk, _)) in zip(products, cut, strict=True)
     ]
     if records:
-        fn = jit.load(dot.unit(tile, curved), isa)["dot"]
+        centred = tile.centred and all(p.image.zero is NOWHERE for p in products)
+        fn = jit.load(dot.unit(tile, curved, centred), isa)["dot"]
         first, *more = records
         launch.add(label, fn, dot.ARGS, tiles * len(records), *more, **first)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from octolite.ir.types import Array
 from octolite.kernels import jit, pack
-from octolite.kernels.dot import activate, run_crossed, run_steps, zero_sum
+from octolite.kernels.dot import activate, rescale_centred, run_crossed, run_steps, zero_sum
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import NOWHERE, OUTPUT, Launch
 from octolite.kernels.layer import COPY_TILE
@@ -36,7 +36,6 @@ from octolite.kernels.window import Image
 COMBINE = Record(
     codes=PTR,  # int16 [rows, depth]
     code_bytes=I64,  # from row to row
-    zero=PTR,  # int32 [rows]
     depth=I64,
     rows=I64,
     half=I64,  # depth of a block
@@ -120,10 +119,7 @@ def unit(tile: Tile, curved: bool) -> Unit:
 
 
 def _emit_combine(module: Any, tile: Tile) -> None:
-    """``combine(args, tile)``: the left factors of a chunk of pairs of rows.
-
-    Of codes less their zero point, so that results need no correction.
-    """
+    """``combine(args, tile)``: the left factors of a chunk of pairs of rows."""
     k = Builder(module, "combine", (PTR, I64))
     args = COMBINE.load(k, k.args[0])
     lanes = 2 * tile.lanes
@@ -135,18 +131,16 @@ def _emit_combine(module: Any, tile: Tile) -> None:
     with k.loop(first, k.smin(first + args.chunk, args.pairs)) as pairs:
         rows = [k.smin(pairs.index * 2 + i, args.rows - 1) for i in range(2)]
         starts = [args.codes + row * args.code_bytes for row in rows]
-        zeros = [k.load(I32, args.zero + row * 4).trunc(I16).splat(lanes) for row in rows]
         out = args.out + pairs.index * args.row_bytes
 
         def load(i: int, j: int, at: Value, masked: bool) -> Value:
             """Codes of a block; zeros behind its end."""
             address = starts[i] + (at + args.half * j) * 2
             if not masked:
-                return k.load(words, address).bits(codes) - zeros[i]
+                return k.load(words, address).bits(codes)
             end = k.smin(args.depth - args.half * j, args.half)
             mask = k.first((end - at + 1) >> 1, tile.lanes)
-            zero = k.select(mask, zeros[i].bits(words), k.const(words, 0)).bits(codes)
-            return k.load_first(words, address, mask).bits(codes) - zero
+            return k.load_first(words, address, mask).bits(codes)
 
         sums = [zero_sum(k, tile)] * PLACES
         for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, args.half, True)):
@@ -317,15 +311,13 @@ def _finish(
     place, line = args.panel_at + inside * 24, inside * (4 * tile.width)
     count = k.select(panel < args.panel_count, k.load(I64, place + 16), k.const(I64, 0))
     base = args.out + k.load(I64, place + 8) * 4
-    real = vec(F32, tile.lanes)
     results = []
     for r, row in enumerate(rows):
         factor = k.load(F32, args.row_scale + row * 4)
         out = base + k.load(I64, args.out_at + row * 8)
         for v in range(tile.vectors):
-            at = line + 4 * tile.lanes * v
-            exact = sums[r * tile.vectors + v].to_float()
-            x = exact * (k.load(real, args.scale + at) * factor) + k.load(real, args.bias + at)
+            acc = sums[r * tile.vectors + v]
+            x = rescale_centred(k, args, line + 4 * tile.lanes * v, acc, factor)
             results.append((activate(k, args, x, curved), out + 4 * tile.lanes * v, v))
     with k.either(count >= tile.width) as (full, partial):
         with full:
@@ -395,7 +387,8 @@ def add(
     threads: int,
     words: Array | None = None,
 ) -> None:
-    """Have the rows of ``image``, codes of ``isa.dense``, multiplied by ``panels``.
+    """Have the rows of ``image``, codes of ``isa.dense``, which are centred, multiplied by
+    ``panels``.
 
     ``panels``: bytes, one tap, a multiple of ``STEPS`` steps. ``out_at``: int64 [rows], where the
     results of each row start, in bytes. ``words``: what :func:`keep` gives.
@@ -417,7 +410,6 @@ def add(
         -(-pairs // each),
         codes=image.place,
         code_bytes=image.row_bytes,
-        zero=image.zero,
         depth=depth,
         rows=rows,
         half=half,

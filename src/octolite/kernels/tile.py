@@ -73,6 +73,11 @@ class Tile:
         return self.lanes * self.vectors
 
     @property
+    def centred(self) -> bool:
+        """Whether codes of rows are kept less their zero point, for which they have room."""
+        return self.code == np.int16
+
+    @property
     def order(self) -> tuple[int, int, int]:
         """Extents of a step of packed weights: [depth / grain, lanes, grain]."""
         grain = self.grain or self.depth

@@ -16,7 +16,10 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Image:
-    """Where windows are read: a float buffer or codes, with rows of ``row_bytes``."""
+    """Where windows are read: a float buffer or codes, with rows of ``row_bytes``.
+
+    ``zero`` is nowhere if codes are kept less their zero point.
+    """
 
     place: Place
     image_bytes: int
