@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,16 +8,41 @@ import numpy as np
 import pytest
 
 from octolite.ir.types import Array
-from octolite.kernels import isa, spec
+from octolite.kernels import isa, jit, spec
+from octolite.kernels.launch import Launch, Place
+from octolite.kernels.record import Record
 from octolite.kernels.select import build
+from octolite.kernels.simd import PTR
 from octolite.runtime.executor import Executor
+from tests.kernels import emulated
 from tests.kernels.guarded import Guarded
 
-RUNNABLE = [row for row in isa.ROWS if row.runs_here]
+# With this variable, the rows of another processor are tested in place of this one's.
+EMULATED = os.environ.get("OCTOLITE_TEST_EMULATED") == "aarch64"
+NATIVE = [row for row in isa.ROWS if row.runs_here]
+RUNNABLE = emulated.ROWS if EMULATED else NATIVE
+
+
+@pytest.fixture(scope="session", autouse=EMULATED)
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulated.Machine]:
+    """Where the rows of another processor run."""
+    if reason := emulated.missing():
+        pytest.skip(reason)
+    found = emulated.Machine(tmp_path_factory.mktemp("emulated"))
+    with pytest.MonkeyPatch.context() as patch:
+        emulated.install(patch, found)
+        yield found
+    found.close()
 
 
 @pytest.fixture(params=RUNNABLE, ids=lambda row: row.name)
 def row(request: pytest.FixtureRequest) -> isa.Isa:
+    """Each instruction set that runs here, or is emulated."""
+    return request.param
+
+
+@pytest.fixture(params=NATIVE, ids=lambda row: row.name)
+def native(request: pytest.FixtureRequest) -> isa.Isa:
     """Each instruction set that runs here."""
     return request.param
 
@@ -31,6 +57,19 @@ def alone() -> Iterator[Executor]:
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+def call(unit: jit.Unit, row: isa.Isa, executor: Executor, *buffers: Guarded) -> None:
+    """Call the only function of ``unit``, which takes a record of the buffers' addresses, where
+    code for ``row`` runs."""
+    record = Record(**{f"input{i}": PTR for i in range(len(buffers))})
+    launch = Launch((), 0)
+    operands = {name: Place(name) for name in record.fields}
+    (name,) = unit.exports
+    launch.add(name, jit.load(unit, row)[name], record, 1, **operands)
+    executor.run(launch.steps([buffer.address for buffer in buffers], 0, 0))
+    for buffer in buffers:
+        buffer.check()
 
 
 def constants(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +40,10 @@ from octolite.kernels import (
 )
 from octolite.kernels.expression import FUNCTIONS, Expression, apply
 from octolite.kernels.simd import I32, I64, PTR, Builder, vec
+from octolite.runtime.executor import Executor
 from tests.kernels.assembly import count, function, hot_loop, is_use, spilled, uses
-from tests.kernels.conftest import RUNNABLE, around
+from tests.kernels.conftest import RUNNABLE, around, call
+from tests.kernels.guarded import Guarded
 
 X86 = "x86_64-unknown-linux-gnu"
 ARM = "aarch64-unknown-linux-gnu"
@@ -93,10 +94,12 @@ def tiles_of(rows: Sequence[isa.Isa]) -> list[Any]:
     ]
 
 
-def units(row: isa.Isa) -> list[jit.Unit]:
+def units(row: isa.Isa) -> Iterable[jit.Unit]:
+    """Every kind of code, once."""
     tiles = _tiles(row)
     found = [maker(*given) for maker, cases in PLAIN.items() for given in cases]
-    found += [dot.unit(tile, curved) for tile in tiles.values() for curved in (False, True)]
+    found += [dot.unit(tile, False) for tile in tiles.values()]
+    found += [dot.unit(row.dot, True), dot.unit(row.real, True)]
     found += [peak.tile_unit(tile) for tile in tiles.values()]
     states = [tile for kind, tile in tiles.items() if kind != "dense"]
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
@@ -106,9 +109,8 @@ def units(row: isa.Isa) -> list[jit.Unit]:
     if row.words is not None:
         found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]
     coded = [tile for tile in tiles.values() if tile.sum == I32]
-    return found + [
-        prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)
-    ]
+    found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
+    return {unit.key: unit for unit in found}.values()
 
 
 def test_no_unit_is_forgotten() -> None:
@@ -123,12 +125,12 @@ def test_no_unit_is_forgotten() -> None:
 
 
 def one_step(tile: isa.Tile) -> jit.Unit:
-    """``step(acc, a, b)``: one use of the tile on memory, added to what is there unless the tile
-    starts from its own zero."""
+    """One use of the tile on memory, added to what is there unless the tile starts from its own
+    zero."""
 
     def emit(module: Any, row: isa.Isa) -> None:
-        k = Builder(module, "step", (PTR, PTR, PTR))
-        acc, a, b = k.args
+        k = Builder(module, "step", (PTR, I64))
+        acc, a, b = (k.load(PTR, k.args[0] + 8 * i) for i in range(3))
         total = tile.zero(k) if tile.zero else k.load(vec(tile.sum, tile.lanes), acc)
         rows = [a + tile.depth * tile.code.itemsize * r for r in range(tile.rows)]
         total = tile.emit(k, total, tile.load_a(k, rows, k.const(I64, 0)), tile.load_b(k, b))
@@ -136,7 +138,7 @@ def one_step(tile: isa.Tile) -> jit.Unit:
             k.store(sums, acc + 4 * tile.lanes * r)
         k.ret()
 
-    return jit.Unit(f"one step {tile.name} {tile.lanes}", ("step",), emit)
+    return jit.Unit(f"a step of {tile.name} {tile.lanes}", ("step",), emit)
 
 
 def operands(tile: isa.Tile, random: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -155,15 +157,18 @@ def operands(tile: isa.Tile, random: np.random.Generator) -> tuple[Array, Array,
 
 @pytest.mark.parametrize(("row", "kind"), tiles_of(RUNNABLE))
 def test_tiles_do_what_their_model_says(
-    row: isa.Isa, kind: str, random: np.random.Generator
+    row: isa.Isa, kind: str, alone: Executor, random: np.random.Generator
 ) -> None:
     tile = _tiles(row)[kind]
-    step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(jit.load(one_step(tile), row)["step"])
     for _ in range(200):
-        acc, a, b = operands(tile, random)
-        expected = tile.model(acc, a, b)
-        step(acc.ctypes.data, a.ctypes.data, b.ctypes.data)
-        np.testing.assert_allclose(acc, expected, rtol=1e-6 if kind == "real" else 0, atol=1e-6)
+        given = operands(tile, random)
+        expected = tile.model(*given)
+        buffers = [Guarded(values.shape, values.dtype) for values in given]
+        for buffer, values in zip(buffers, given, strict=True):
+            buffer.array[...] = values
+        call(one_step(tile), row, alone, *buffers)
+        found = buffers[0].array
+        np.testing.assert_allclose(found, expected, rtol=1e-6 if kind == "real" else 0, atol=1e-6)
 
 
 def test_the_model_of_tdpbssd_is_that_of_the_manual(random: np.random.Generator) -> None:
@@ -281,9 +286,9 @@ def test_the_best_row_that_runs_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isa.current() is [row for row in isa.ROWS if row.runs_here][-1]
 
 
-def test_a_row_can_be_forced(row: isa.Isa, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OCTOLITE_ISA", row.name)
-    assert isa.current() is row
+def test_a_row_can_be_forced(native: isa.Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTOLITE_ISA", native.name)
+    assert isa.current() is native
 
 
 def test_an_unknown_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

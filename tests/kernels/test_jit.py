@@ -54,16 +54,16 @@ def test_objects_are_kept_and_used(cache: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_units_and_rows_do_not_share_objects(
-    cache: Path, row: isa.Isa, monkeypatch: pytest.MonkeyPatch
+    cache: Path, native: isa.Isa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OCTOLITE_ISA", row.name)
+    monkeypatch.setenv("OCTOLITE_ISA", native.name)
     assert call(adder(2)) == 42
     assert call(adder(3)) == 43
     assert len(objects(cache)) == 2
     monkeypatch.setenv("OCTOLITE_ISA", "generic")
     forget(cache, monkeypatch)
     assert call(adder(2)) == 42
-    assert len(objects(cache)) == (2 if row.name == "generic" else 3)
+    assert len(objects(cache)) == (2 if native.name == "generic" else 3)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "foreign"])

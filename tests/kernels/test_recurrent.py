@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +19,8 @@ from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
 from octolite.kernels.spec import Constant
 from octolite.runtime.executor import Executor
 from tests.kernels.cells import Network, Parts, Sizes
-from tests.kernels.conftest import around
+from tests.kernels.conftest import around, call
+from tests.kernels.guarded import Guarded
 
 RNN, LSTM = "UNIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM"
 BOTH_RNN, BOTH_LSTM = "BIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM"
@@ -379,21 +379,24 @@ def test_int8_pays_in_wide_cells_only() -> None:
 # The functions of the gates ----------------------------------------------------------------
 
 
-def mapped(function: Callable[[Builder, Value], Value], row: isa.Isa, x: Array) -> Array:
+def mapped(
+    function: Callable[[Builder, Value], Value], row: isa.Isa, x: Array, executor: Executor
+) -> Array:
     """``function`` of every element; their number is a multiple of a vector."""
 
     def emit(module: Any, row: isa.Isa) -> None:
-        k = Builder(module, "map", (PTR, PTR, I64))
-        with k.loop(0, k.args[2], row.lanes) as loop:
+        k = Builder(module, "map", (PTR, I64))
+        given, to = (k.load(PTR, k.args[0] + 8 * i) for i in range(2))
+        with k.loop(0, x.size, row.lanes) as loop:
             at = loop.index * 4
-            k.store(function(k, k.load(vec(F32, row.lanes), k.args[0] + at)), k.args[1] + at)
+            k.store(function(k, k.load(vec(F32, row.lanes), given + at)), to + at)
         k.ret()
 
-    unit = jit.Unit(f"map {function.__name__}", ("map",), emit)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    out = np.empty_like(x)
-    call(jit.load(unit, row)["map"])(x.ctypes.data, out.ctypes.data, x.size)
-    return out
+    unit = jit.Unit(f"map {function.__name__} {x.size}", ("map",), emit)
+    source, out = (Guarded(x.shape, np.float32) for _ in range(2))
+    source.array[...] = x
+    call(unit, row, executor, source, out)
+    return out.array.copy()
 
 
 def every_kind_of_float() -> Array:
@@ -405,14 +408,14 @@ def every_kind_of_float() -> Array:
 
 
 @pytest.mark.parametrize("name", ["tanh", "logistic"])
-def test_gate_functions_are_accurate(row: isa.Isa, name: str) -> None:
+def test_gate_functions_are_accurate(row: isa.Isa, name: str, alone: Executor) -> None:
     samples = [every_kind_of_float(), np.linspace(-20, 20, 1 << 20, dtype=np.float32)]
     for x in samples:
         with np.errstate(over="ignore", invalid="ignore"):
             wide = x.astype(np.float64)
             exact = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
         function = maths.fast_tanh if name == "tanh" else maths.fast_logistic
-        out = mapped(function, row, x)
+        out = mapped(function, row, x, alone)
         np.testing.assert_array_equal(np.isnan(out), np.isnan(x))
         worst = np.nanmax(np.abs(out - exact))
         assert worst < 2e-7
