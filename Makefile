@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TFVENV := .venv-tf
 
-.PHONY: setup demo test lint format test-tf bench clean
+.PHONY: setup demo test test-arm lint format test-tf bench clean
 
 setup: $(VENV)/.stamp
 
@@ -19,6 +19,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2
+
+# The kernels of ARM rows under QEMU's user mode (Debian: qemu-user-static, gcc-aarch64-linux-gnu).
+test-arm: setup
+	OCTOLITE_TEST_EMULATED=aarch64 $(BIN)/python -m pytest -q -n 2 -rs tests/kernels -k "generic-arm or neondot or neoni8mm"
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks examples tools
