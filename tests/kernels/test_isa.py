@@ -33,7 +33,9 @@ from octolite.kernels import (
     reduce,
     resize,
     softmax,
+    sparse,
     spec,
+    strassen,
     svdf,
     walk,
     winograd,
@@ -75,11 +77,12 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     copy.unit: [(size,) for size in (1, 2, 4, 8)],
     lookup.unit: [(spec.Lookup(4, 8),), (spec.Lookup(1, 4, scaled=True),)],
     peak.stream_unit: [()],
+    sparse.unit: [("mean",)],
     svdf.unit: [(True,)],
     walk.unit: [()],
 }
 # What makes those that do: units() says with which tiles.
-TILED = (dot.unit, cell.unit, winograd.unit, prepare.unit, peak.tile_unit)
+TILED = (dot.unit, cell.unit, winograd.unit, strassen.unit, prepare.unit, peak.tile_unit)
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
@@ -108,6 +111,8 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     found += [winograd.unit(row.real, form, False) for form in (winograd.REAL2, winograd.REAL4)]
     if row.words is not None:
         found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]
+    if (tile := strassen.tile_of(row)) is not None:
+        found.append(strassen.unit(tile, False))
     coded = [tile for tile in tiles.values() if tile.sum == I32]
     found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return {unit.key: unit for unit in found}.values()

@@ -15,7 +15,6 @@ Winograd.
 
 from __future__ import annotations
 
-import ctypes
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +24,7 @@ from octolite.ir.types import Array
 from octolite.kernels import jit, pack
 from octolite.kernels.dot import activate, rescale_centred, run_crossed, run_steps, zero_sum
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import NOWHERE, OUTPUT, Launch
+from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand
 from octolite.kernels.layer import COPY_TILE
 from octolite.kernels.pack import Panels, round_up
 from octolite.kernels.record import Record
@@ -359,20 +358,18 @@ def keep(isa: Isa, panels: Panels) -> Array:
     assert tile is not None
     pairs, steps = -(-panels.count // 2), panels.data.shape[2] // 2
     words = pack.aligned((pairs, PLACES, right_bytes(tile, steps)), np.dtype(np.uint8))
-    args = dict.fromkeys(ARGS.fields, 0)
-    fields = {
-        "panels": panels.data.ctypes.data,
+    launch = Launch((), 0)
+    given: dict[str, Operand] = {
+        "panels": panels.data,
         "panel_bytes": panels.data.nbytes // panels.count,
         "panel_count": panels.count,
         "steps": steps,
-        "words": words.ctypes.data,
+        "words": words,
     }
-    record = ARGS.pack(**(args | fields))
-    fn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(
-        jit.load(unit(tile, False), isa)["keep"]
-    )
-    for pair in range(pairs):
-        fn(ctypes.addressof(record), pair)
+    fn = jit.load(unit(tile, False), isa)["keep"]
+    launch.add("keep", fn, ARGS, pairs, **(dict.fromkeys(ARGS.fields, 0) | given))
+    for step in launch.steps((), (), 0):
+        step.run()
     return words
 
 
