@@ -21,6 +21,7 @@ from octolite.kernels import (
     copy,
     depthwise,
     dot,
+    extremum,
     isa,
     jit,
     lookup,
@@ -66,6 +67,7 @@ def mapped() -> list[tuple[Expression, list[maps.Access]]]:
 
 # What makes the units that take no tile, and arguments for it.
 PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
+    extremum.unit: [(spec.ArgExtremum("max", 4),)],
     depthwise.unit: [(False, False, 3, 2, 1), (True, False, 3, 2, 1)],
     prepare.float_unit: [()],
     maps.unit: mapped(),
@@ -103,8 +105,9 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     found = [maker(*given) for maker, cases in PLAIN.items() for given in cases]
     found += [dot.unit(tile, False) for tile in tiles.values()]
     found += [dot.unit(row.dot, True), dot.unit(row.real, True)]
+    found += [dot.unit(tile, False, centred=True) for tile in tiles.values() if tile.centred]
     found += [peak.tile_unit(tile) for tile in tiles.values()]
-    states = [tile for kind, tile in tiles.items() if kind != "dense"]
+    states = [tile for kind, tile in tiles.items() if kind in ("dot", "real", "lean")]
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
     found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
@@ -125,8 +128,8 @@ def test_no_unit_is_forgotten() -> None:
         for name, found in vars(importlib.import_module(module.name)).items():
             public = name == "unit" or (name.endswith("_unit") and not name.startswith("_"))
             if public and callable(found) and found.__module__ == module.name:
-                makers.add(found)
-    assert makers == {*PLAIN, *TILED}
+                makers.add(f"{module.name}.{name}")
+    assert makers == {f"{maker.__module__}.{maker.__name__}" for maker in (*PLAIN, *TILED)}
 
 
 def one_step(tile: isa.Tile) -> jit.Unit:
