@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -69,7 +70,8 @@ def _show(title: str, columns: Iterable[str], lines: Iterable[list[str]]) -> Non
         shown.add_column(column, justify="right" if i else "left")
     for line in lines:
         shown.add_row(*line)
-    Console(width=170, highlight=False).print(shown)
+    # A pipe has no width: lines are as long as they are.
+    Console(width=None if sys.stdout.isatty() else 220, highlight=False).print(shown)
 
 
 def markdown(report: Figures) -> str:
