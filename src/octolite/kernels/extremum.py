@@ -16,7 +16,7 @@ from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, Launch
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, lanes_of, like, vec
 from octolite.kernels.spec import ArgExtremum
 
 ARGS = Record(
@@ -33,6 +33,8 @@ ARGS = Record(
 KINDS = {"max": (">", -math.inf), "min": ("<", math.inf)}
 """How an element stands to those that it replaces, and what any element may replace."""
 
+_MOST = 2**31 - 1
+
 # Elements that make a tile worth its dispatch.
 _TILE = 16384
 
@@ -47,13 +49,10 @@ def unit(request: ArgExtremum) -> Unit:
     return Unit(f"extremum {request}", ("columns", "rows"), emit)
 
 
-def _is_nan(x: Value) -> Value:
-    return x.equals(x) ^ 1
-
-
 def _beats(x: Value, best: Value, relation: str) -> Value:
     """Whether ``x``, which comes later, replaces ``best``: NaN replaces all but NaN."""
-    return x.compare(relation, best) | (_is_nan(x) & best.equals(best))
+    beyond = Value(x.k, x.k.ir.fcmp_unordered(relation, x.raw, best.raw))
+    return beyond & best.equals(best)
 
 
 def _emit_columns(module: Any, isa: Isa, request: ArgExtremum) -> None:
@@ -123,24 +122,23 @@ def _emit_rows(module: Any, isa: Isa, request: ArgExtremum) -> None:
             mask = k.first(args.count - whole, isa.lanes)
             here = k.load_first(kind, x + whole * 4, mask, nothing)
             last.carry = step(last.carry, here, whole)
-        where = _across(k, isa, relation, *last.carry)
+        where = _across(k, request.kind, *last.carry)
         found = where if request.index == 4 else where.sext(I64)
         k.store(found, args.out + rows.index * request.index)
     k.ret()
 
 
-def _across(k: Builder, isa: Isa, relation: str, best: Value, where: Value) -> Value:
+def _across(k: Builder, kind: str, best: Value, where: Value) -> Value:
     """The place of the best lane; of equals the first place. Lanes that no element reached hold
-    places behind the row."""
-    lanes = isa.lanes
-    while lanes > 1:
-        lanes //= 2
-        low, high = range(lanes), range(lanes, 2 * lanes)
-        a, b, at, other = best.pick(low), best.pick(high), where.pick(low), where.pick(high)
-        same = a.equals(b) | (_is_nan(a) & _is_nan(b))
-        beats = _beats(b, a, relation) | (same & (other < at))
-        best, where = k.select(beats, b, a), k.select(beats, other, at)
-    return where.lane(0)
+    places behind the row.
+
+    As integers, floats keep their order when those below zero have all bits but the sign flipped.
+    """
+    real = best + 0.0 if kind == "max" else k.const(best.type, 0.0) - best  # of zeros, +0 alone
+    bits = real.bits(like(best.type, I32))
+    key = k.select(best.equals(best), bits ^ ((bits >> 31) & _MOST), _MOST)
+    most = k.fold(key, k.smax).splat(lanes_of(key.type))
+    return k.fold(k.select(key.equals(most), where, _MOST), k.smin)
 
 
 class ArgExtremumLayer:
