@@ -44,7 +44,7 @@ from octolite.kernels import (
 from octolite.kernels.expression import FUNCTIONS, Expression, apply
 from octolite.kernels.simd import I32, I64, PTR, Builder, vec
 from octolite.runtime.executor import Executor
-from tests.kernels.assembly import count, function, hot_loop, is_use, spilled, uses
+from tests.kernels.assembly import JUMP, count, function, hot_loop, is_use, spilled, uses
 from tests.kernels.conftest import RUNNABLE, around, call
 from tests.kernels.guarded import Guarded
 
@@ -117,6 +117,7 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     if (tile := strassen.tile_of(row)) is not None:
         found.append(strassen.unit(tile, False))
     coded = [tile for tile in tiles.values() if tile.sum == I32]
+    found += [dot.unit(tile, False, centred=True) for tile in coded if tile.centred]
     found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return {unit.key: unit for unit in found}.values()
 
@@ -277,6 +278,18 @@ def test_winograd_sums_stay_in_registers(row_: isa.Isa) -> None:
     loop = hot_loop(text, f"block{tile.heights[-1]}", tile.mnemonic)
     assert count(loop, tile.mnemonic) == uses(tile)
     assert not spilled(loop), "something is spilled in the inner loop"
+
+
+def test_strassens_sums_stay_in_registers() -> None:
+    """In each of the seven products, though other sums wait for them meanwhile."""
+    row_ = isa.by_name("avx2")
+    tile = strassen.tile_of(row_)
+    assert tile is not None
+    text = jit.assembly(strassen.unit(tile, False), row_, X86)
+    block = function(text, f"block{tile.heights[-1]}")
+    stretches = [s.splitlines() for s in re.split(JUMP, block) if tile.mnemonic in s]
+    assert [count(lines, tile.mnemonic) for lines in stretches] == [uses(tile)] * strassen.PLACES
+    assert not any(spilled(lines) for lines in stretches)
 
 
 def test_tiles_of_a_row_fit_together() -> None:

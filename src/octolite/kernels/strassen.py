@@ -89,14 +89,14 @@ def left(a11: Any, a12: Any, a21: Any, a22: Any) -> list[Any]:
     """The left factors, from the blocks of codes."""
     s1 = a21 + a22
     s2 = s1 - a11
-    return [a11, a12, s2, s1, a12 - s2, a11 - a21, a22]
+    return [s1, a11, a12, s2, a12 - s2, a11 - a21, a22]
 
 
 def right(b11: Any, b12: Any, b21: Any, b22: Any) -> list[Any]:
     """The right factors, from the blocks of weights."""
     t1 = b12 - b11
     t2 = b22 - t1
-    return [b11, b21, t2, t1, b22, b22 - b12, b21 - t2]
+    return [t1, b11, b21, t2, b22, b22 - b12, b21 - t2]
 
 
 # Code --------------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def _emit_block(module: Any, tile: Tile, height: int, curved: bool) -> None:
     def plus(x: list[Value], y: list[Value]) -> list[Value]:
         return [p + q for p, q in zip(x, y, strict=True)]
 
-    u = product(0, zeros)
-    finish(0, 0, product(1, u))
-    u = product(2, u)
-    v = product(3, zeros)
+    v = product(0, zeros)
+    u = product(1, zeros)
+    finish(0, 0, product(2, u))
+    u = product(3, u)
     finish(0, 1, product(4, plus(u, v)))
     u = product(5, u)
     finish(1, 1, plus(u, v))
