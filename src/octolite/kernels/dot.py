@@ -174,7 +174,8 @@ def _cross_terms(
 
 def no_sums(k: Builder, tile: Tile, height: int, chains: int = 1) -> list[Value]:
     """Accumulators [chain, group of rows, vector], flat, to begin with."""
-    return [zero_sum(k, tile)] * (height // tile.rows * tile.vectors * chains)
+    count = height // tile.rows * tile.vectors * chains
+    return [zero_sum(k, tile) for _ in range(count)]
 
 
 def join_chains(tile: Tile, height: int, sums: list[Value]) -> list[list[Value]]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import reduce
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from octolite.kernels.simd import I1, I8, I16, I32, I64, VOID, Builder, Value, vec
+from octolite.kernels.amx import amx_tile
+from octolite.kernels.simd import I1, I8, I16, I32, Builder, Value, vec
 from octolite.kernels.tile import Emit, Isa, Tile, load_quad, pair_tile, real_tile
 
 
@@ -92,80 +89,6 @@ def _quad_tile(lanes: int, heights: tuple[int, ...]) -> Tile:
     )
 
 
-class _TileRegister(ir.Type):  # type: ignore[misc]
-    """The type of a tile register, which llvmlite does not have."""
-
-    def _to_string(self) -> str:
-        return "x86_amx"
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _TileRegister)
-
-    def __hash__(self) -> int:
-        return hash(_TileRegister)
-
-
-_TILE = _TileRegister()
-
-
-def _amx(k: Builder, name: str, result: Any, *args: Value) -> Value:
-    """A tile instruction on 16 rows of 64 bytes. The compiler gives out the registers, configures
-    them where a function begins and releases them where it ends."""
-    extents = (k.const(I16, 16), k.const(I16, 64))
-    return k.call(f"llvm.x86.{name}.internal", result, *extents, *args)
-
-
-def _tile_of_rows(k: Builder, rows: list[Value], at: Value) -> Value:
-    """64 bytes of each row. The instruction reads rows that are evenly far from each other;
-    others, such as the windows at the end of an image row, are copied first."""
-    step = rows[1].address() - rows[0].address()
-    steps = ((y.address() - x.address()).equals(step) for x, y in pairwise(rows))
-    even = reduce(lambda x, y: x & y, steps)
-    copied = k.local(16 * 64)
-    with k.when(even ^ 1):
-        for r, row in enumerate(rows):
-            k.store(k.load(vec(I8, 64), row + at), copied + 64 * r)
-    start = k.select(even, rows[0] + at, copied)
-    return _amx(k, "tileloadd64", _TILE, start, k.select(even, step, 64))
-
-
-def _rows_of_tile(acc: Value) -> list[Value]:
-    k = acc.k
-    room = k.local(16 * 64)
-    _amx(k, "tilestored64", VOID, room, k.const(I64, 64), acc)
-    return [k.load(vec(I32, 16), room + 64 * r) for r in range(16)]
-
-
-def _amx_tile(heights: tuple[int, ...], vectors: int) -> Tile:
-    """``tdpbssd``: 16 rows by 16 channels by 64 products of signed bytes, wrapping."""
-
-    def emit(k: Builder, acc: Value, a: Value, b: Value) -> Value:
-        rows, row_bytes = k.const(I16, 16), k.const(I16, 64)
-        given = (rows, row_bytes, row_bytes, acc, a, b)
-        return k.call("llvm.x86.tdpbssd.internal", _TILE, *given)
-
-    return Tile(
-        name="tdpbssd",
-        lanes=16,
-        depth=64,
-        code=np.dtype(np.int8),
-        offset=0,
-        weight=np.dtype(np.int8),
-        sum=I32,
-        load_a=_tile_of_rows,
-        load_b=lambda k, at: _amx(k, "tileloadd64", _TILE, at, k.const(I64, 64)),
-        emit=emit,
-        heights=heights,
-        vectors=vectors,
-        rate=700,
-        mnemonic="tdpbssd",
-        rows=16,
-        grain=4,
-        zero=lambda k: _amx(k, "tilezero", _TILE),
-        split=_rows_of_tile,
-    )
-
-
 # Rows --------------------------------------------------------------------------------------
 
 _AVX2 = ("avx2", "fma", "bmi2")
@@ -216,5 +139,5 @@ AMX = replace(
     name="amx",
     features=f"{AVX512VNNI.features},+amx-tile,+amx-int8",
     needs=(*AVX512VNNI.needs, "amx-tile", "amx-int8"),
-    dense=_amx_tile((16, 32), 2),
+    dense=amx_tile((16, 32), 2),
 )
