@@ -80,6 +80,8 @@ ARGS = Record(
     high=F32,
 )
 
+# Transformed weights that are made at a time.
+_TRANSFORMED = 1 << 17
 MAX_DEPTH = 1024
 MIN_CHANNELS = 16
 
@@ -171,11 +173,15 @@ class Form:
 
     def weights(self, weights: Array, dtype: np.dtype[np.generic]) -> Array:
         """``scale² · G g Gᵀ`` of [channels, 3, 3, depth]: [channels, places, depth]."""
-        both = np.kron(self.g, self.g)
+        # Integers are well below 2²⁴, so that float32 has them all.
+        exact = np.float32 if np.issubdtype(weights.dtype, np.integer) else np.float64
+        both = np.kron(self.g, self.g).astype(exact)
         given = weights.reshape(len(weights), 9, -1)
         out = np.empty((len(given), self.places, given.shape[2]), dtype)
-        for channel, taps in zip(out, given, strict=True):
-            channel[...] = both @ taps.astype(np.float64)
+        few = max(1, _TRANSFORMED // max(1, self.places * given.shape[2]))
+        for first in range(0, len(out), few):
+            part = slice(first, first + few)
+            out[part] = both @ given[part].astype(exact)
         return out
 
 

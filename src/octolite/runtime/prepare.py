@@ -188,6 +188,7 @@ def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Va
             continue
         real = Value.constant(weights.name, numerics.dequantize(weights.data, weights.quant))
         assert real.data is not None
+        release(weights.data)
         prepared.known[id(real)] = real.data
         real.data = _extents_only(real.data)
         node.set_input(index, real)

@@ -30,10 +30,10 @@ def load(path: Path) -> Content:
 
 def release(array: Array) -> None:
     """Give the memory of a mapped constant back; looking at it reads the file again."""
-    base = array
-    while isinstance(base.base, np.ndarray):
+    base: object = array
+    while isinstance(base, np.ndarray):
         base = base.base
-    whole = base.base
+    whole = base.obj if isinstance(base, memoryview) else base
     if not isinstance(whole, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return
     first = array.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
