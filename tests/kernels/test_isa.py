@@ -26,6 +26,7 @@ from octolite.kernels import (
     jit,
     lookup,
     maps,
+    microscaled,
     normalize,
     pack,
     peak,
@@ -84,7 +85,15 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     walk.unit: [()],
 }
 # What makes those that do: units() says with which tiles.
-TILED = (dot.unit, cell.unit, winograd.unit, strassen.unit, prepare.unit, peak.tile_unit)
+TILED = (
+    dot.unit,
+    cell.unit,
+    winograd.unit,
+    strassen.unit,
+    prepare.unit,
+    peak.tile_unit,
+    microscaled.balance_unit,
+)
 
 
 def _tiles(row: isa.Isa) -> dict[str, isa.Tile]:
@@ -117,6 +126,9 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     if (tile := strassen.tile_of(row)) is not None:
         found.append(strassen.unit(tile, False))
     coded = [tile for tile in tiles.values() if tile.sum == I32]
+    if (tile := row.microscaled) is not None:
+        found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]
+        coded.append(tile)
     found += [dot.unit(tile, False, centred=True) for tile in coded if tile.centred]
     found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return {unit.key: unit for unit in found}.values()

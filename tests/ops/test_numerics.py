@@ -208,3 +208,85 @@ def test_codes_of_channels_use_their_own_scales() -> None:
     codes = numerics.quantize(real, quant, np.dtype(np.int8))
     np.testing.assert_array_equal(codes, [[3, 16], [-2, 6]])
     np.testing.assert_array_equal(numerics.dequantize(codes, quant), real)
+
+
+# Codes of 7 bits with factors ----------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 90)), elements=FINITE))
+def test_microscaled_rows_come_back_within_half_a_step(x: np.ndarray) -> None:
+    x = np.abs(x)
+    rows = numerics.microscale_rows(x)
+    assert not rows.zero_point.any()
+    assert rows.q.min() >= 0
+    ends = [32 * n for n in range(1, numerics.micro_blocks(x.shape[1]))]
+    for real, q, scale in zip(x.astype(np.float64), rows.q, rows.scale, strict=True):
+        if real.max() < numerics.TINY_RANGE:
+            assert not q.any()
+            continue
+        for part, codes in zip(np.split(real, ends), np.split(q, ends), strict=True):
+            # Half a step of the block, whose factor may be one more than it need be.
+            factor = math.ceil(255 * part.max() / real.max()) + 1
+            assert codes.max() <= 127 * factor
+            step = float(scale) * min(factor, 255)
+            assert np.all(np.abs(part - float(scale) * codes) <= step * 0.50001)
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(1, 1), (31, 1), (56, 1), (57, 2), (64, 2), (88, 2), (89, 3)]
+)
+def test_what_is_over_belongs_to_the_last_block(depth: int, blocks: int) -> None:
+    assert numerics.micro_blocks(depth) == blocks
+    x = np.full((1, depth), 1e-3, np.float32)
+    x[0, : 32 * (blocks - 1)] = 1
+    last = numerics.microscale_rows(x).q[0, 32 * (blocks - 1) :]
+    assert (last > 0).all()
+
+
+@pytest.mark.parametrize("depth", [2048, 2049, 16384])
+def test_microscaled_sums_fit_int32(depth: int) -> None:
+    rows = numerics.microscale_rows(np.ones((1, depth), np.float32))
+    assert rows.q.astype(np.int64).sum() * 128 < 2**31
+
+
+def test_microscaled_rows_that_are_too_long_are_refused() -> None:
+    with pytest.raises(ValueError, match="132105 numbers are too long"):
+        numerics.microscale_rows(np.zeros((1, 132105), np.float32))
+
+
+def noise(real: np.ndarray, found: np.ndarray) -> float:
+    """SQNR in dB."""
+    return float(10 * np.log10((real**2).sum() / ((real - found) ** 2).sum()))
+
+
+INPUTS = {
+    # What reaches a layer, and by how many dB 7 bits may fall behind 8 bits for the whole image.
+    "relu of normal": (lambda rng, shape: np.maximum(rng.normal(size=shape), 0), 0.5),
+    "relu of t(4)": (lambda rng, shape: np.maximum(rng.standard_t(4, shape), 0), 0.5),
+    "channels of all sizes": (
+        lambda rng, shape: np.maximum(rng.normal(0, rng.lognormal(size=shape[1]), shape), 0),
+        0.5,
+    ),
+    # Where a range is used evenly, a bit is a bit, and no finer range makes up for it.
+    "uniform": (lambda rng, shape: rng.uniform(0, 1, shape), 1.3),
+    "relu6, half of it saturated": (
+        lambda rng, shape: np.clip(rng.normal(0, 4, shape), 0, 6),
+        1.3,
+    ),
+}
+
+
+@pytest.mark.parametrize("depth", [32, 64, 144, 256, 1024, 2048])
+@pytest.mark.parametrize("kind", INPUTS)
+def test_seven_bits_with_factors_against_eight_for_the_image(kind: str, depth: int) -> None:
+    make, loss = INPUTS[kind]
+    rng = np.random.default_rng(depth)
+    x = make(rng, (196, depth)).astype(np.float32)
+    w = rng.normal(size=(depth, 64)).astype(np.float32)
+    codes, quant = numerics.quantize_weights(w, 1)
+    real, held = x.astype(np.float64) @ w, codes * quant.scale.astype(np.float64)
+    image = numerics.quantize_rows(x.reshape(1, -1), asymmetric=True)
+    whole = (image.q - image.zero_point[:, None]) * image.scale[:, None].astype(np.float64)
+    rows = numerics.microscale_rows(x)
+    fine = rows.q * rows.scale[:, None].astype(np.float64)
+    assert noise(real, fine @ held) >= noise(real, whole.reshape(x.shape) @ held) - loss

@@ -124,8 +124,8 @@ def dequantize(q: Array, quant: Quant) -> Array:
 class QuantizedRows:
     """Rows quantized on the fly: ``real[m] ≈ scale[m] * (q[m] - zero_point[m])``.
 
-    ``q``: int8 [rows, depth]; ``scale``: float32 [rows], NaN where a row holds NaN or Inf;
-    ``zero_point``: int32 [rows].
+    ``q``: int8 (from :func:`microscale_rows`: int16) [rows, depth]; ``scale``: float32 [rows], NaN
+    where a row holds NaN or Inf; ``zero_point``: int32 [rows].
     """
 
     q: Array
@@ -166,13 +166,62 @@ def quantize_rows(rows: Array, asymmetric: bool) -> QuantizedRows:
     )
 
 
-def exact_product(a: Array, b: Array) -> Array:
-    """``a @ b`` of int8 codes, [..., m, k] and [..., k, n], as exact int32 [..., m, n].
+MICRO_BLOCK = 32
+"""Codes that share a factor in :func:`microscale_rows`."""
 
-    Floating point is what BLAS is fast at: float32 holds every sum as long as
+
+def micro_blocks(depth: int) -> int:
+    """How many factors a row of ``depth`` codes has. What is over belongs to the last whole block,
+    unless it is nearly one itself."""
+    return max((depth + 7) // MICRO_BLOCK, 1)
+
+
+def micro_factors(depth: int) -> int:
+    """The greatest factor in a row of ``depth`` codes: sums with int8 weights must fit int32, and
+    a code times its factor int16."""
+    return min(255, (2**31 - 1) // (127 * 128 * max(depth, 1)))
+
+
+def microscale_rows(rows: Array) -> QuantizedRows:
+    """Quantize rows that are known to be >= 0, float32 [rows, depth], to 7 bits in small blocks.
+
+    Every :data:`MICRO_BLOCK` numbers of a row share an integer factor ``f``, as fine as the block
+    allows: with ``F`` from :func:`micro_factors`, ``scale = max / (127 · F)`` of the row,
+    ``f = round(F · max of the block / max + ½)`` but at least 1, codes ``round(x / (scale · f))``
+    in 0…127. ``q`` is ``f · code``. Halves round to even. What is negative all the same counts as
+    0; rows that are tiny or not finite are as in :func:`quantize_rows`.
+
+    Raises :class:`ValueError` where the depth leaves no factor (beyond 132,104).
+    """
+    x = np.asarray(rows, np.float32)
+    count, depth = x.shape
+    most = micro_factors(depth)
+    if most < 1:
+        raise ValueError(f"rows of {depth} numbers are too long for 7-bit codes with factors")
+    finite = np.asarray(np.isfinite(x).all(axis=1))
+    x = np.maximum(np.where(finite[:, None], x, np.float32(0)), np.float32(0))
+    starts = np.arange(micro_blocks(depth)) * MICRO_BLOCK
+    block = np.minimum(np.arange(depth) // MICRO_BLOCK, len(starts) - 1)
+    peaks = np.maximum.reduceat(x, starts, axis=1)
+    peak = peaks.max(axis=1)
+    live = peak >= TINY_RANGE
+    safe = np.where(live, peak, np.float32(1)).astype(np.float32)
+    unit = np.where(live, np.float32(most) / safe, np.float32(0))
+    inverse = np.where(live, np.float32(127 * most) / safe, np.float32(0))
+    factors = np.clip(np.rint(peaks * unit[:, None] + np.float32(0.5)), 1, most)
+    steps = (inverse[:, None] / factors).astype(np.float64)
+    q = (np.rint(x.astype(np.float64) * steps[:, block]) * factors[:, block]).astype(np.int16)
+    scale = np.where(live, safe / np.float32(127 * most), np.float32(1))
+    return QuantizedRows(q, np.where(finite, scale, np.float32(np.nan)), np.zeros(count, np.int32))
+
+
+def exact_product(a: Array, b: Array) -> Array:
+    """``a @ b`` of integer codes, [..., m, k] and [..., k, n], as exact int32 [..., m, n].
+
+    Floating point is what BLAS is fast at: float32 holds every sum of int8 products as long as
     ``k · 128² <= 2²⁴``, float64 beyond any depth that int32 can hold.
     """
-    real = np.float32 if a.shape[-1] <= 1024 else np.float64
+    real = np.float32 if a.dtype == np.int8 and a.shape[-1] <= 1024 else np.float64
     return np.asarray((a.astype(real) @ b.astype(real)).astype(np.int32))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from octolite.kernels import microscaled
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import clamp, tanh
@@ -112,7 +113,7 @@ def _emit_block(module: Any, tile: Tile, height: int, finish: Any, curved: bool)
     base = args.a + k.load(I64, place)
     starts = [base + k.load(I64, args.row_at + (row + r) * 8) for r in range(height)]
     weights = args.panels + panel * args.panel_bytes
-    chains = 4 if height == 1 and not tile.crossed else 1
+    chains = 4 if height == 1 and not tile.crossed and tile.pairs is None else 1
     begin = no_sums(k, tile, height, chains)
     if tile.crossed:
         begin = _cross_terms(k, tile, args, row, panel, height)
@@ -149,6 +150,10 @@ def _accumulate(
 ) -> list[list[Value]]:
     """The sums [row][vector] over all taps. One row alone runs several chains side by side,
     as it waits for weights and not for the multiplier."""
+    if tile.pairs is not None:
+        return join_chains(
+            tile, len(starts), microscaled.run(k, tile, starts, weights, sums, args.steps)
+        )
     with k.loop(0, args.taps, carry=[weights, *sums]) as taps:
         shift = k.load(I64, args.tap_at + taps.index * 8)
         rows = [start + shift for start in starts]

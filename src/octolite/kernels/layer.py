@@ -6,7 +6,7 @@ Every layer reads a float buffer, or codes that an earlier step left in scratch.
 from __future__ import annotations
 
 from octolite.ir.types import Array
-from octolite.kernels import jit, prepare
+from octolite.kernels import jit, microscaled, prepare
 from octolite.kernels.clamp import bounds
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.launch import NOWHERE, Launch, Operand, Place
@@ -42,6 +42,8 @@ class Layer:
         """Codes for ``tile`` of rows that start at ``source_at`` (bytes), each by its own range."""
         rows = len(source_at)
         row_bytes = round_up(depth * tile.code.itemsize, 64)
+        if tile.pairs is not None:
+            row_bytes = microscaled.row_bytes(depth)
         codes = launch.reserve(rows * row_bytes + 64)
         scale = launch.reserve(rows * 4)
         zero = NOWHERE if tile.centred else launch.reserve(rows * 4)

@@ -22,11 +22,11 @@ from llvmlite import ir
 
 from octolite.errors import KernelError
 from octolite.kernels import isa as isas
-from octolite.kernels import jit
+from octolite.kernels import jit, microscaled
 from octolite.kernels.dot import join_chains, zero_sum
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
-from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, vec
+from octolite.kernels.simd import F32, I16, I32, I64, PTR, Builder, Value, vec
 
 SLICE_SECONDS = 0.002
 SLICES = 5
@@ -41,8 +41,8 @@ _REGISTER = {"x86": "v", "i686": "v", "aarch64": "w", "arm64": "w"}
 class Peak:
     """The machine's limits for a number of threads that work at once.
 
-    ``int8`` and ``float32``: 10⁹ products a second. ``memory``: 10⁹ bytes a second, read and
-    written. ``tiles``: products a second by the name of the tile.
+    ``int8`` (of codes with all 8 bits) and ``float32``: 10⁹ products a second. ``memory``: 10⁹
+    bytes a second, read and written. ``tiles``: products a second by the name of the tile.
     """
 
     isa: str
@@ -68,7 +68,7 @@ def _measure(threads: int, isa: Isa) -> Peak:
     return Peak(
         isa.name,
         threads,
-        max(found[n] for n, t in tiles.items() if t.sum == I32),
+        max(found[n] for n, t in tiles.items() if t.sum == I32 and t.pairs is None),
         max(found[n] for n, t in tiles.items() if t.sum == F32),
         _stream_rate(isa, threads),
         {name: round(rate, 1) for name, rate in found.items()},
@@ -111,7 +111,7 @@ def tile_unit(tile: Tile) -> Unit:
                 a = rows[row] if tile.rows > 1 else _unknown(k, a)
                 for v, w in enumerate(several):
                     at = row * tile.vectors + v
-                    sums[at] = tile.emit(k, sums[at], a, w)
+                    sums[at] = _step(k, tile, sums[at], a, w)
             loop.carry = [a, b, *sums]
         lines = join_chains(tile, tile.heights[-1], loop.carry[2:])
         for i, total in enumerate(itertools.chain(*lines)):  # else nobody would need the sums
@@ -119,6 +119,13 @@ def tile_unit(tile: Tile) -> Unit:
         k.ret()
 
     return Unit(f"peak {tile.name} {tile.heights[-1]}x{tile.width}", ("peak",), emit)
+
+
+def _step(k: Builder, tile: Tile, acc: Value, a: Value, b: Value) -> Value:
+    if tile.pairs is None:
+        return tile.emit(k, acc, a, b)
+    words = vec(I16, 2 * tile.lanes)
+    return microscaled.step(k, tile, acc, [a, b], [b, a.bits(b.type)], b.bits(words), a)
 
 
 def stream_unit() -> Unit:

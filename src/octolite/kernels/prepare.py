@@ -8,12 +8,14 @@ that writing needs no tails.
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from octolite.ir.numerics import TINY_RANGE
+from octolite.kernels import microscaled
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import nearest
@@ -67,6 +69,10 @@ REPEAT = Record(source=PTR, out=PTR, size=I64, times=I64, chunk=I64)
 
 def unit(tile: Tile, asymmetric: bool) -> Unit:
     """Quantization into the codes that ``tile`` reads."""
+
+    if tile.pairs is not None:
+        emit_rows = functools.partial(microscaled.emit_rows, record=ROWS)
+        return Unit("quantize microscaled", ("quantize_rows",), emit_rows)
 
     def emit(module: Any, isa: Isa) -> None:
         _emit_rows(module, isa, tile, asymmetric)

@@ -15,7 +15,7 @@ from octolite.kernels.pack import Panels, round_up
 from octolite.kernels.tile import Tile
 from octolite.kernels.window import Image
 
-# Bytes of activations that a tile of products may go over again and again.
+# Bytes that a tile of products may go over again and again.
 _CACHED = 128 * 1024
 
 
@@ -129,14 +129,15 @@ def add(
 
 
 def _tiling(product: Product, tile: Tile, share: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and panels of a tile, and how many chunks there are of each: activations of a tile stay
-    in the second cache, and there are ``share`` tiles unless the whole is small."""
+    """Rows and panels of a tile, and how many chunks there are of each: what a tile comes back to
+    stays in the second cache, and there are ``share`` tiles unless the whole is small."""
     top, count, rows = tile.heights[-1], product.panels.count, product.rows.count(tile)
     depth = len(product.taps) * product.depth
     channels = int(product.panels.at[:, 2].sum())
-    row_chunk = round_up(
-        -(-rows // max(1, round(rows * depth * tile.code.itemsize / _CACHED))), top
-    )
+    row_bytes = depth * tile.code.itemsize
+    if 4 * tile.width < 64:
+        row_bytes += 4 * channels  # a line of the cache is filled by the panel and the next one
+    row_chunk = round_up(-(-rows // max(1, round(rows * row_bytes / _CACHED))), top)
     panel_chunk = count
     # Some 100 000 products take a few microseconds: no smaller tiles than that.
     wanted = min(share, 1 + rows * depth * channels // 100_000)

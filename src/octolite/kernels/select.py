@@ -11,7 +11,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
-from octolite.kernels import matmul, winograd
+from octolite.kernels import matmul, pointwise, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer
 from octolite.kernels.expression import Expression
@@ -22,6 +22,7 @@ from octolite.kernels.lookup import LookupLayer
 from octolite.kernels.maps import MapLayer
 from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
+from octolite.kernels.pointwise import PointwiseLayer
 from octolite.kernels.pool import PoolLayer
 from octolite.kernels.recurrent import RecurrentLayer
 from octolite.kernels.reduce import ReduceLayer
@@ -118,6 +119,9 @@ def _convolution(request: Conv2D, isa: isas.Isa, weights: Array, *rest: Any) -> 
     if form is not None:
         return WinogradLayer(request, isa, form, weights, *rest)
     lined = weights.reshape(request.out_channels, *segments(request))
+    tile = pointwise.tile_for(request, isa)
+    if tile is not None:
+        return PointwiseLayer(request, isa, tile, lined, *rest)
     return ConvLayer(request, isa, lined, *rest)
 
 
@@ -225,6 +229,9 @@ def hybrid_pays(request: AnyRequest, isa: isas.Isa | None = None) -> tuple[bool,
         channels, elements = request.out_channels, request.in_channels // phases
     else:
         return False, "no compiled hybrid kernel"
+    tile = row.dot
+    if isinstance(request, Conv2D):
+        tile = pointwise.tile_for(request, row) or tile
     lanes = round_up(channels, row.dot.width)
     cycles_float = depth * lanes / row.real.rate
     by_row = isinstance(request, FullyConnected) or (
@@ -232,6 +239,6 @@ def hybrid_pays(request: AnyRequest, isa: isas.Isa | None = None) -> tuple[bool,
     )
     per_row = 26 if by_row else 0
     extra = per_row + (2 * elements + 2 * lanes) / row.lanes
-    cycles_hybrid = depth * lanes / row.dot.rate + extra
+    cycles_hybrid = depth * round_up(channels, tile.width) / tile.rate + extra
     what = f"{cycles_hybrid:.0f} cycles a row in int8, {cycles_float:.0f} in float"
     return cycles_hybrid < cycles_float, what

@@ -45,6 +45,8 @@ class Tile:
     ``heights``: rows that a block may have, ascending, multiples of ``rows``; ``vectors``: vectors
     that it is wide. ``rate``: products in a cycle that a block reaches, for choosing between
     kernels. ``crossed``: two steps at a time, by :func:`octolite.kernels.dot.run_crossed`.
+    ``pairs``: for :mod:`octolite.kernels.microscaled`, products of bytes as int16 sums of two;
+    ``emit`` then takes a factor and such sums.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Tile:
     grain: int = 0
     zero: Callable[[Builder], Value] | None = None
     split: Callable[[Value], list[Value]] = _only
+    pairs: Callable[[Builder, Value, Value], Value] | None = None
 
     @property
     def width(self) -> int:
@@ -74,8 +77,9 @@ class Tile:
 
     @property
     def centred(self) -> bool:
-        """Whether codes of rows are kept less their zero point, for which they have room."""
-        return self.code == np.int16
+        """Whether codes of rows are kept less their zero point, for which they have room, or never
+        have any."""
+        return self.code == np.int16 or self.pairs is not None
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -103,7 +107,8 @@ class Isa:
     rows. Its panels are as wide. ``lean`` replaces ``dot`` where each weight is used for few rows;
     it is exact as long as no weight is -128. ``crossed`` replaces ``dense`` where every row of
     activations has a range, and so its own codes. ``words`` takes int16 pairs on both sides, for
-    codes that have outgrown bytes.
+    codes that have outgrown bytes. ``microscaled`` takes 7-bit codes, where that is much
+    faster.
     """
 
     name: str
@@ -118,6 +123,7 @@ class Isa:
     lean: Tile | None = None
     crossed: Tile | None = None
     words: Tile | None = None
+    microscaled: Tile | None = None
 
     @property
     def runs_here(self) -> bool:

@@ -54,6 +54,7 @@ class Relu(ActivationFunction):
     """``max(x, 0)``."""
 
     name = "RELU"
+    nonnegative = "always"
     dtype_versions = {INT8: 2, UINT8: 2, INT16: 3}
     cases = clamp_cases()
 
@@ -65,6 +66,7 @@ class Relu6(ActivationFunction):
     """``min(max(x, 0), 6)``."""
 
     name = "RELU6"
+    nonnegative = "always"
     dtype_versions = {INT8: 2, INT16: 3}
     cases = clamp_cases()
 
@@ -86,6 +88,7 @@ class Relu0To1(ActivationFunction):
     """``min(max(x, 0), 1)``."""
 
     name = "RELU_0_TO_1"
+    nonnegative = "always"
     cases = clamp_cases()
 
     def reference(self, x: Array) -> Array:
@@ -96,6 +99,7 @@ class Logistic(ActivationFunction):
     """``1 / (1 + exp(-x))``, without overflow on either side."""
 
     name = "LOGISTIC"
+    nonnegative = "always"
     quant = QuantRule(fixed_output=(1 / 256, -128))
     dtype_versions = {INT8: 2, INT16: 3}
     cases = (
@@ -190,6 +194,7 @@ class HardSwish(ActivationFunction):
     """``x · min(max(x + 3, 0), 6) / 6``."""
 
     name = "HARD_SWISH"
+    nonnegative = "kept"
     options = "HardSwishOptions"
     cases = (
         case(f32(3, 5, low=-8, high=8)),

@@ -68,6 +68,7 @@ class Add(Activated):
     """``act(a + b)``."""
 
     name = "ADD"
+    nonnegative = "kept"
     options = "AddOptions"
     pot_scale_int16: bool = attr(True)
     function = np.add
@@ -128,6 +129,7 @@ class Mul(Activated):
     """``act(a · b)``."""
 
     name = "MUL"
+    nonnegative = "kept"
     options = "MulOptions"
     function = np.multiply
     dtype_versions = {FLOAT16: 8, UINT32: 7, COMPLEX64: 6, INT64: 5, INT8: 2}
@@ -158,6 +160,7 @@ class Div(Activated):
     """``act(a / b)``; integers are divided towards zero, and not by zero."""
 
     name = "DIV"
+    nonnegative = "kept"
     options = "DivOptions"
     function = np.divide
 
@@ -305,6 +308,7 @@ class SquaredDifference(Binary):
     """``(a - b)²``."""
 
     name = "SQUARED_DIFFERENCE"
+    nonnegative = "always"
     options = "SquaredDifferenceOptions"
     dtype_versions = {INT8: 2}
 
@@ -335,6 +339,7 @@ class AddN(Elementwise):
     """The sum of any number of tensors of one shape."""
 
     name = "ADD_N"
+    nonnegative = "kept"
     options = "AddNOptions"
     inputs = "terms*"
 

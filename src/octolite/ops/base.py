@@ -21,7 +21,7 @@ from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -33,7 +33,17 @@ from octolite.errors import (
     did_you_mean,
 )
 from octolite.ir import numerics
-from octolite.ir.types import INT4, INT8, Array, DType, Operand, Quant, Shape, TensorType
+from octolite.ir.types import (
+    INT4,
+    INT8,
+    Activation,
+    Array,
+    DType,
+    Operand,
+    Quant,
+    Shape,
+    TensorType,
+)
 from octolite.kernels import spec
 
 if TYPE_CHECKING:
@@ -120,6 +130,8 @@ class Operator(ABC):
     shape_only: ClassVar[bool] = False
     """The result depends on the first input's shape alone (SHAPE, RANK)."""
     custom: ClassVar[bool] = False
+    nonnegative: ClassVar[Literal["always", "kept"] | None] = None
+    """No result is ever negative, or none is where no float input is. (NaN is not negative.)"""
     keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
@@ -240,6 +252,14 @@ class Operator(ABC):
     def passes_codes(self) -> bool:
         """Whether the reference may work on integer codes as they are."""
         return self.quant.same_scale
+
+    def gives_nonnegative(self, inputs: Iterable[bool]) -> bool:
+        """Whether no result can be negative. ``inputs``: the same of each input, looked at only
+        where it matters; true for one that is not float."""
+        last = None if self.stateful else getattr(self, "activation", None)
+        if self.nonnegative == "always" or last in (Activation.RELU, Activation.RELU6):
+            return True
+        return (self.nonnegative == "kept" or self.quant.same_scale) and all(inputs)
 
     def takes_arrays_as_they_are(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]

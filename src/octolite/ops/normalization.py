@@ -19,6 +19,7 @@ class L2Normalization(Operator):
     """``x / max(‖x‖, 1e-6)``, the norm taken along the last axis."""
 
     name = "L2_NORMALIZATION"
+    nonnegative = "kept"
     options = "L2NormOptions"
     inputs = "input"
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")

@@ -162,6 +162,7 @@ class L2Pool2D(Pool2D):
     """The root of the mean square of each window."""
 
     name = "L2_POOL_2D"
+    nonnegative = "always"
 
     def reference(self, x: Array) -> Array:
         return numerics.activate(np.sqrt(self._mean(x * x)), self.activation)

@@ -98,6 +98,7 @@ class Sum(Numeric):
     """The sum."""
 
     name = "SUM"
+    nonnegative = "kept"
     compiled = "sum"
     function = np.add
     dtype_versions = {INT8: 2}
@@ -121,6 +122,7 @@ class Mean(Numeric):
     """The mean; that of integers is cut off towards zero."""
 
     name = "MEAN"
+    nonnegative = "kept"
     compiled = "mean"
     dtype_versions = {INT16: 3, INT8: 2}
 
@@ -196,6 +198,7 @@ class ReduceProd(Numeric):
     """The product."""
 
     name = "REDUCE_PROD"
+    nonnegative = "kept"
     compiled = "prod"
     function = np.multiply
     dtype_versions = {INT8: 2, INT16: 2}
@@ -317,6 +320,7 @@ class Cumsum(Operator):
     """
 
     name = "CUMSUM"
+    nonnegative = "kept"
     options = "CumsumOptions"
     inputs = "input axis"
     exclusive: bool = attr(False)

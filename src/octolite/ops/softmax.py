@@ -34,6 +34,7 @@ class Softmax(OverLastAxis):
     """``exp(beta · x) / Σ exp(beta · x)``."""
 
     name = "SOFTMAX"
+    nonnegative = "always"
     options = "SoftmaxOptions"
     beta: float = attr(1.0)
     quant = QuantRule(fixed_output=(1 / 256, -128))

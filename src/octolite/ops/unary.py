@@ -59,6 +59,7 @@ class Abs(Unary):
     """``|x|``; the least integer stays what it is."""
 
     name = "ABS"
+    nonnegative = "always"
     options = "AbsOptions"
     kinds = "fi"
     function = np.abs
@@ -93,6 +94,7 @@ class Exp(Unary):
     """``eˣ``."""
 
     name = "EXP"
+    nonnegative = "always"
     options = "ExpOptions"
     function = np.exp
     dtype_versions = {INT8: 2, INT16: 2}
@@ -112,6 +114,7 @@ class Sqrt(Unary):
     """``√x``; NaN below 0."""
 
     name = "SQRT"
+    nonnegative = "always"
     function = np.sqrt
     dtype_versions = {INT8: 2, INT16: 2}
     cases = (case(f32(2, 3, low=0, high=9)), case(given([0.0, 4.0, -1.0])))
@@ -133,6 +136,7 @@ class Square(Unary):
     """``x²``."""
 
     name = "SQUARE"
+    nonnegative = "always"
     options = "SquareOptions"
     kinds = "fic"
     function = np.square

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
 from octolite.runtime.fuse import fuse
+from octolite.runtime.signs import nonnegative_values
 from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Prepared:
     units: list[Unit] = field(default_factory=list)
     known: dict[int, Array] = field(default_factory=dict)
     """Value id → array, for constants and for everything computed from constants alone."""
+    nonnegative: frozenset[int] = frozenset()
+    """Ids of values that are never negative."""
 
 
 def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
@@ -63,7 +66,7 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
     Raises what an operator raises for constants that do not fit it, with the node named.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
-    prepared = Prepared(graph, known=known)
+    prepared = Prepared(graph, known=known, nonnegative=nonnegative_values(graph))
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
@@ -126,14 +129,14 @@ def _operands(prepared: Prepared, node: Node) -> list[Operand | None]:
 
 def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     operands = _operands(prepared, node)
-    request, choice = op.kernel(operands), "float"
+    request, choice = _request(prepared, node, op), "float"
     own: list[Value] = []
     if op.is_hybrid(operands):
         stays, choice = choose(request, hybrid)
         if not stays:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
-            request = op.kernel(operands)
+            request = _request(prepared, node, op)
     if isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
         request = op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
@@ -155,6 +158,14 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     for constant in constants.values():
         release(constant.data)
     return Unit(node, op, kernel, choice, request.reads)
+
+
+def _request(prepared: Prepared, node: Node, op: Operator) -> spec.AnyRequest | None:
+    """What the operator asks of the kernels, and what only the graph knows of its inputs."""
+    request = op.kernel(_operands(prepared, node))
+    if isinstance(request, spec.Conv2D) and id(node.inputs[0]) in prepared.nonnegative:
+        return replace(request, nonnegative=True)
+    return request
 
 
 def _keeps_codes(
