@@ -130,6 +130,10 @@ def _put_in_order(tile: Tile, full: Array, out: Array) -> None:
 def again(data: Array, tile: Tile, other: Tile) -> Array:
     """What :func:`panels` packed for ``tile``, packed for ``other``, which is as wide."""
     panels, taps, steps = data.shape[:3]
+    if (tile.vectors, *tile.order) == (other.vectors, *other.order):
+        out = _room(other, panels, taps, steps)
+        out[...] = data
+        return out
     depth = steps * tile.depth
     lined = data.transpose(0, 3, 5, 1, 2, 4, 6).reshape(panels, tile.width, taps, depth)
     full = np.zeros((panels, tile.width, taps, round_up(depth, other.depth)), other.weight)
