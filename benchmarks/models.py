@@ -14,6 +14,7 @@ from benchmarks import networks
 from benchmarks.contenders import Files
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32, INT32, Activation
+from octolite.ops.activations import Relu
 from octolite.ops.base import Operator, operator_class
 from octolite.ops.conv import Conv2D
 from octolite.ops.fully_connected import FullyConnected
@@ -24,13 +25,17 @@ from octolite.tflite import read, write
 
 @dataclass(frozen=True)
 class Row:
-    """A layer: ``operator`` on an input of shape ``input`` with weights of shape ``weights``."""
+    """A layer: ``operator`` on an input of shape ``input`` with weights of shape ``weights``.
+
+    ``relu``: behind a ReLU, as in networks, where the layer's input is known to be at least 0.
+    """
 
     name: str
     title: str
     operator: Callable[[], Operator]
     input: tuple[int, ...]
     weights: tuple[int, ...]
+    relu: bool = False
 
     def files(self) -> Files:
         """Gaussian weights, zero bias."""
@@ -41,6 +46,7 @@ class Row:
         bias = np.zeros(self.weights[0], np.float32)
         graph = Graph()
         x = graph.add_input("x", FLOAT32, self.input)
+        x = graph.add(Relu(), [x], "relu").output if self.relu else x
         inputs = [x, Value.constant("weights", weights), Value.constant("bias", bias)]
         graph.outputs = [graph.add(self.operator(), inputs, "y").output]
         return Model([graph])
@@ -173,6 +179,14 @@ ROWS: tuple[AnyRow, ...] = (
     Row("fc64", "FC 64×1024→1024", FullyConnected, (64, 1024), (1024, 1024)),
     Row("conv3x3", "Conv 3×3, 56×56×64→64", Conv2D, (1, 56, 56, 64), (64, 3, 3, 64)),
     Row("conv1x1", "Conv 1×1, 28×28×256→256", Conv2D, (1, 28, 28, 256), (256, 1, 1, 256)),
+    Row(
+        "relu_conv1x1",
+        "ReLU, conv 1×1, 28×28×256→256",
+        Conv2D,
+        (1, 28, 28, 256),
+        (256, 1, 1, 256),
+        True,
+    ),
     Cells("lstm", "LSTM 256, 50 steps", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
     Cells("rnn", "RNN 256, 50 steps", "UNIDIRECTIONAL_SEQUENCE_RNN"),
     Cells("bilstm", "LSTM 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_LSTM"),
