@@ -41,10 +41,11 @@ def run(
     launch = kernel.launch(shape, others, executor.num_threads)
     buffers = [Guarded(x.shape, x.dtype) for x in inputs]
     out = Guarded(launch.output_shape, expression.dtype.numpy)
+    scratch = Guarded((launch.scratch_bytes,), np.uint8)
     for buffer, x in zip(buffers, inputs, strict=True):
         buffer.array[...] = x
-    executor.run(launch.steps([b.address for b in buffers], out.address, 0))
-    for buffer in (*buffers, out):
+    executor.run(launch.steps([b.address for b in buffers], out.address, scratch.address))
+    for buffer in (*buffers, out, scratch):
         buffer.check()
     return out.array.copy()
 
@@ -269,6 +270,10 @@ def test_activations(row: isa.Isa, activation: Activation, alone: Executor) -> N
         ((1, 70_001), (1, 70_001)),
         ((3, 0), (3, 1)),
         ((), ()),
+        ((70, 41, 3), (3,)),
+        ((5,), (2, 7, 300, 5)),
+        ((1, 2003, 5), (1, 1, 5)),
+        ((600, 16), (600, 1)),
     ],
 )
 def test_two_shapes(
@@ -290,6 +295,16 @@ def test_three_shapes_and_types(row: isa.Isa, alone: Executor, random: np.random
         x, y = sample(dtype, 35, random).reshape(5, 7), sample(dtype, 7, random)
         got = run(asked("select", BOOL, dtype, dtype), [c, x, y], alone, row)
         np.testing.assert_array_equal(got, np.where(c, x, y))
+
+
+def test_short_rows_beside_one_element(
+    row: isa.Isa, alone: Executor, random: np.random.Generator
+) -> None:
+    """Rows that are taken several at a time."""
+    c = random.integers(0, 2, (90, 64, 3)).astype(np.bool_)
+    x, y = random.standard_normal(3, np.float32), np.float32(random.standard_normal((1, 1)))
+    got = run(asked("select", BOOL, FLOAT32, FLOAT32), [c, x, y], alone, row)
+    np.testing.assert_array_equal(got, np.where(c, x, y))
 
 
 def test_threads_change_nothing(alone: Executor, random: np.random.Generator) -> None:

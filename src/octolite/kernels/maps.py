@@ -18,12 +18,15 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import BOOL, FLOAT16, FLOAT32, INT64, Array, DType
 from octolite.kernels import jit, maths
+from octolite.kernels.copy import CopyLayer
 from octolite.kernels.expression import CONVERSIONS, NUMBER, Expression
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import OUTPUT, Launch, Operand, Place
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Type, Value, vec
+from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Type, Value, lanes_of, vec
+from octolite.kernels.spec import Copy
+from octolite.kernels.views import Move, View
 
 EMIT: dict[str, Callable[..., Value]] = {
     "abs": maths.absolute,
@@ -163,34 +166,34 @@ def unit(expression: Expression, accesses: Sequence[Access]) -> Unit:
     def emit(module: Any, isa: Isa) -> None:
         k = Builder(module, "map", (PTR, I64))
         args = record(expression, accesses).load(k, k.args[0])
-        code = _Code(k, isa, expression, accesses, args)
+        code = _Code(k, expression, accesses, args)
         first = k.args[1] // args.parts * args.row_chunk
         start = k.args[1] % args.parts * args.part
         stop = k.smin(start + args.part, args.size)
-        fixed = code.settle(CALL, {})
+        fixed = code.settle(CALL, {}, isa.lanes)
         with k.loop(first, k.smin(first + args.row_chunk, args.rows)) as rows:
             code.enter_row(rows.index)
-            still = code.settle(ROW, fixed)
-
-            def body(index: Value, mask: Value | None) -> None:
-                result = code.settle(ELEMENT, still, index, mask)[len(expression.types) - 1]
-                code.store(result, index, mask)
-
-            _sweep(k, isa, start, stop, body)
+            still = code.settle(ROW, fixed, isa.lanes)
+            for lanes in (isa.lanes * WIDE, isa.lanes):
+                known = {i: _widened(x, lanes) for i, x in still.items()}
+                whole = start + (stop - start) // lanes * lanes
+                with k.loop(start, whole, lanes) as loop:
+                    code.compute(known, lanes, loop.index)
+                start = whole
+            with k.when(start < stop):
+                code.compute(still, isa.lanes, start, k.first(stop - start, isa.lanes))
         k.ret()
 
     return Unit(f"map {' '.join(map(str, accesses))} {expression.form}", ("map",), emit)
 
 
-def _sweep(
-    k: Builder, isa: Isa, start: Value, stop: Value, body: Callable[[Value, Value | None], None]
-) -> None:
-    """``body(index, mask)`` for each vector of elements; the mask is for the last, if partial."""
-    whole = start + (stop - start) // isa.lanes * isa.lanes
-    with k.loop(start, whole, isa.lanes) as loop:
-        body(loop.index, None)
-    with k.when(whole < stop):
-        body(whole, k.first(stop - whole, isa.lanes))
+WIDE = 4
+"""Vectors of the machine in one of the loop: what one waits for, others use."""
+
+
+def _widened(x: Value, lanes: int) -> Value:
+    """A vector of which all lanes are equal, with ``lanes`` of them."""
+    return x.pick([0] * lanes) if lanes_of(x.type) != lanes else x
 
 
 class _Code:
@@ -199,13 +202,11 @@ class _Code:
     def __init__(
         self,
         k: Builder,
-        isa: Isa,
         expression: Expression,
         accesses: Sequence[Access],
         args: SimpleNamespace,
     ) -> None:
         self.k = k
-        self.lanes = isa.lanes
         self.expression = expression
         self.args = args
         self.at = [getattr(args, f"x{i}") for i in range(len(accesses))]  # of the present row
@@ -232,14 +233,15 @@ class _Code:
         self,
         level: int,
         known: Mapping[int, Value],
+        lanes: int,
         index: Value | None = None,
         mask: Value | None = None,
     ) -> dict[int, Value]:
-        """``known`` and every operand, by number, that varies at ``level``."""
+        """``known`` and every operand, by number, that varies at ``level``, as ``lanes`` lanes."""
         values, expression = dict(known), self.expression
         for i, dtype in enumerate(expression.inputs):
             if self.varies[i] == level:
-                values[i] = self._load(dtype, self.at[i], index, mask)
+                values[i] = self._load(dtype, self.at[i], lanes, index, mask)
         numbers = 0
         for i, (function, operands) in enumerate(expression.steps, len(expression.inputs)):
             if function == NUMBER:
@@ -248,7 +250,7 @@ class _Code:
                 continue
             given = [values[j] for j in operands]
             if function == NUMBER:
-                values[i] = getattr(self.args, f"number{numbers - 1}").splat(self.lanes)
+                values[i] = getattr(self.args, f"number{numbers - 1}").splat(lanes)
             elif function in CONVERSIONS:
                 source = expression.types[operands[0]]
                 values[i] = convert(self.k, given[0], source, CONVERSIONS[function])
@@ -256,17 +258,23 @@ class _Code:
                 values[i] = EMIT[function](self.k, *given)
         return values
 
-    def _load(self, dtype: DType, row: Value, index: Value | None, mask: Value | None) -> Value:
+    def _load(
+        self, dtype: DType, row: Value, lanes: int, index: Value | None, mask: Value | None
+    ) -> Value:
         k, element = self.k, _memory(dtype)
         if index is None:
-            return _enter(dtype, k.load(element, row).splat(self.lanes))
-        at, kind = row + index * dtype.numpy.itemsize, vec(element, self.lanes)
+            return _enter(dtype, k.load(element, row).splat(lanes))
+        at, kind = row + index * dtype.numpy.itemsize, vec(element, lanes)
         return _enter(dtype, k.load(kind, at) if mask is None else k.load_first(kind, at, mask, 1))
 
-    def store(self, result: Value, index: Value, mask: Value | None) -> None:
-        """Store a vector of results, or those in ``mask``."""
+    def compute(
+        self, known: Mapping[int, Value], lanes: int, index: Value, mask: Value | None = None
+    ) -> None:
+        """The results of a vector of elements, or of those in ``mask``."""
         dtype = self.expression.dtype
-        at, x = self.out + index * dtype.numpy.itemsize, _leave(dtype, result)
+        values = self.settle(ELEMENT, known, lanes, index, mask)
+        x = _leave(dtype, values[len(self.expression.types) - 1])
+        at = self.out + index * dtype.numpy.itemsize
         if mask is None:
             self.k.store(x, at)
         else:
@@ -277,6 +285,8 @@ class _Code:
 
 # Elements of a tile: at most, and at least what makes it worth its dispatch.
 _MOST, _LEAST = 16384, 2048
+# Elements of a row that is made of several short ones, and of a result that is worth that.
+_LONG, _WORTH_COPIES = 2048, 8192
 
 
 class MapLayer:
@@ -308,6 +318,10 @@ class MapLayer:
             return launch
         cut = _shared_run(shape, *shapes)
         rows, size = math.prod(shape[:cut]), math.prod(shape[cut:])
+        times = self._repeats(shape, cut, shapes)
+        if times > 1:
+            self._lengthen(launch, size, times, shapes, threads)
+            return launch
         tile = max(_LEAST, min(_MOST, -(-rows * size // (4 * threads))))
         part, row_chunk = min(size, tile), max(1, min(rows, tile // size))
         parts = -(-size // part)
@@ -336,6 +350,45 @@ class MapLayer:
             **operands,
         )
         return launch
+
+    def _repeats(self, shape: tuple[int, ...], cut: int, shapes: Sequence[tuple[int, ...]]) -> int:
+        """How many rows to take for one: more than 1 where they are short, and every input is of
+        the whole shape, the same in each row, or one element."""
+        rows, size = math.prod(shape[:cut]), math.prod(shape[cut:])
+        whole = [math.prod(s) == rows * size for s in shapes]
+        same = [math.prod(s) in (1, size) and math.prod(s[: cut - len(shape)]) == 1 for s in shapes]
+        short = size < 2 * WIDE * self._isa.lanes and rows * size >= _WORTH_COPIES
+        if not short or not all(a or b for a, b in zip(whole, same, strict=True)):
+            return 1
+        return max(n for n in range(1, min(rows, _LONG // size) + 1) if rows % n == 0)
+
+    def _lengthen(
+        self,
+        launch: Launch,
+        size: int,
+        times: int,
+        shapes: Sequence[tuple[int, ...]],
+        threads: int,
+    ) -> None:
+        """Add stages that copy what is the same in each row ``times`` times, and compute rows
+        that are so much longer."""
+        places: dict[str, Place] = {"output0": OUTPUT}
+        longer: list[tuple[int, ...]] = []
+        total = math.prod(launch.output_shape)
+        for i, (given, dtype) in enumerate(zip(shapes, self.request.inputs, strict=True)):
+            name, count = f"input{i}", math.prod(given)
+            places[name] = Place(name)
+            if count in (1, total):
+                longer.append((total // (size * times), size * times) if count == total else ())
+                continue
+            longer.append((size * times,))
+            itemsize = dtype.numpy.itemsize
+            move = Move(View.of((size,)).repeated(0, times), View.of((times, size)))
+            copies = CopyLayer(Copy(itemsize), self._isa).launch((size,), (times, size), [move])
+            room = launch.reserve(size * times * itemsize)
+            launch.include(copies, input0=Place(name), output0=room)
+            places[name] = room
+        launch.include(self.launch(longer[0], longer[1:], threads), **places)
 
 
 def _aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:

@@ -28,35 +28,56 @@ def nearest(k: Builder, x: Value) -> Value:
     return (x + ROUNDER).bits(like(x.type, I32)) - ROUNDER_BITS
 
 
-def _power(k: Builder, n: Value, like_: Value) -> Value:
-    """``2^n`` for n in -126…127."""
-    return ((n + 127) << 23).bits(like_.type)
+# (e^r - 1) / r for |r| <= ln 2 / 2, highest power first: within 1.4e-8 of its value (Lawson's
+# iteration).
+_GROWTH = (
+    0.0013882516452980486,
+    0.008366547129263047,
+    0.0416672007118252,
+    0.16666543424290323,
+    0.4999999814961932,
+    1.0,
+)
 
 
-def _split_exponent(k: Builder, y: Value) -> tuple[Value, Value]:
-    """``e^y = 2^n · (1 + p)``: n and p. ``y = n ln 2 + r``, ``|r| <= ln 2 / 2``, and p is the
-    Taylor series of ``e^r - 1``, whose relative error stays under 2^-26."""
-    n = nearest(k, y * (1 / math.log(2)))
-    turns = n.to_float()
+def _split_exponent(k: Builder, y: Value, bias: int) -> tuple[Value, Value]:
+    """``e^y = 2^n · (1 + p)``: n + bias in the low 22 bits of an int32, and p.
+
+    ``y = n ln 2 + r``, ``|r| <= ln 2 / 2``; n is found by what a sum drops.
+    """
+    shifted = k.fma(y, 1 / math.log(2), ROUNDER + bias)
+    turns = shifted - (ROUNDER + bias)
     high = 0.693359375  # few enough bits for turns · high to be exact
     r = k.fma(turns, high - math.log(2), k.fma(turns, -high, y))
-    series = k.const(y.type, 1 / math.factorial(8))
-    for degree in range(7, 0, -1):
-        series = k.fma(series, r, 1 / math.factorial(degree))
-    return n, series * r
+    series = k.const(y.type, _GROWTH[0])
+    for coefficient in _GROWTH[1:]:
+        series = k.fma(series, r, coefficient)
+    return shifted.bits(like(y.type, I32)), series * r
+
+
+def _power(bits: Value, kind: Type) -> Value:
+    """``2^(m - 127)`` for m in the low bits, 0…255; Inf for 255."""
+    return (bits << 23).bits(kind)
 
 
 def exp(k: Builder, x: Value) -> Value:
     """``e^x``, within 2 units in the last place; 0 and Inf beyond the format, NaN stays NaN."""
-    n, p = _split_exponent(k, k.smin(k.smax(x, -104.0), 89.0))
-    half = n >> 1  # 2^n itself may be out of range where the result is not
-    return (p + 1.0) * _power(k, half, x) * _power(k, n - half, x)
+    m, p = _split_exponent(k, clamp(k, x, -104.0, 89.0), 2 * 127)
+    half = m >> 1  # 2^n itself may be out of range where the result is not
+    first = _power(half, x.type)
+    return k.fma(p, first, first) * _power(m - half, x.type)
+
+
+def _exp_of_normal(k: Builder, x: Value) -> Value:
+    """``e^x`` from 2^-126 on, which is what smaller ones become; Inf from 2^127.5 on."""
+    m, p = _split_exponent(k, clamp(k, x, -87.3, 88.9), 127)
+    return (p + 1.0) * _power(m, x.type)  # no sum, of which a part may be infinite
 
 
 def expm1(k: Builder, x: Value) -> Value:
     """``e^x - 1`` for x up to 80, exact to the last digits near 0; NaN stays NaN."""
-    n, p = _split_exponent(k, k.smax(x, -30.0))
-    power = _power(k, n, x)
+    m, p = _split_exponent(k, k.smax(x, -30.0), 127)
+    power = _power(m, x.type)
     return k.fma(p, power, power - 1.0)
 
 
@@ -66,13 +87,16 @@ def tanh(k: Builder, x: Value) -> Value:
     NaN stays NaN.
     """
     # Beyond 9.1 the result is ±1 in float32.
-    t = expm1(k, k.smin(k.smax(x, -10.0), 10.0) * 2.0)
+    m, p = _split_exponent(k, clamp(k, x, -10.0, 10.0) * 2.0, 127)
+    power = _power(m, x.type)
+    t = k.fma(p, power, power - 1.0)
     return t / (t + 2.0)
 
 
 def logistic(k: Builder, x: Value) -> Value:
-    """``1 / (1 + e^-x)``; NaN stays NaN."""
-    return k.const(x.type, 1.0) / (exp(k, k.const(x.type, 0.0) - x) + 1.0)
+    """``1 / (1 + e^-x)``, within 3 units in the last place; 0 where it would be denormal, NaN
+    stays NaN."""
+    return k.const(x.type, 1.0) / (_exp_of_normal(k, k.const(x.type, 0.0) - x) + 1.0)
 
 
 def log(k: Builder, x: Value) -> Value:
@@ -248,7 +272,7 @@ def gelu(k: Builder, x: Value) -> Value:
 def gelu_tanh(k: Builder, x: Value) -> Value:
     """``x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`` as ``x / (1 + e^-2u)``; -0 at -Inf."""
     u = (x + x * x * x * 0.044715) * (-2 * math.sqrt(2 / math.pi))
-    return k.smax(x, -20.0) / (exp(k, u) + 1.0)
+    return k.smax(x, -20.0) / (_exp_of_normal(k, u) + 1.0)
 
 
 # Angles ---------------------------------------------------------------------------------------
