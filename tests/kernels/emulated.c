@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -23,7 +24,7 @@ struct request {
 /* What compiled code calls through pointers; the symbols say where they are. */
 __attribute__((used)) static void *const offered[] = {
     clock_gettime, sched_yield, pthread_mutex_lock, pthread_mutex_unlock, pthread_cond_signal,
-    pthread_cond_wait,
+    pthread_cond_wait, getauxval,
 };
 
 static pthread_t threads[64];

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from octolite.kernels import isa, jit, walk
+from octolite.kernels import host, isa, jit, walk
 from octolite.kernels.simd import I64, PTR, Builder
 from octolite.runtime.executor import Executor
 from tests.kernels import emulated
@@ -51,6 +51,26 @@ def test_memory_outside_ends_the_process(
     with pytest.raises(pytest.fail.Exception, match="ended its process"):
         call(store(distance), row, alone, buffer)
     test_memory_comes_back(row, alone)  # by another one
+
+
+def test_the_machine_says_what_it_has(
+    machine: emulated.Machine, row: isa.Isa, alone: Executor
+) -> None:
+    """By the words of the auxiliary vector that a run on ARM reads."""
+    getauxval = machine.symbols()["getauxval"]
+
+    def emit(module: Any, row: isa.Isa) -> None:
+        k = Builder(module, "ask", (PTR, I64))
+        out = k.load(PTR, k.args[0])
+        for i, (entry, _) in enumerate(host._HWCAPS.values()):
+            callee = k.const(I64, getauxval).pointer()
+            k.store(k.call_at(callee, I64, k.const(I64, entry)), out + 8 * i)
+        k.ret()
+
+    words = Guarded((len(host._HWCAPS),), np.int64)
+    call(jit.Unit("ask", ("ask",), emit), row, alone, words)
+    for word, (_, bit) in zip(words.array, host._HWCAPS.values(), strict=True):
+        assert int(word) & bit
 
 
 # Threads -----------------------------------------------------------------------------------

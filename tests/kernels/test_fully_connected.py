@@ -67,9 +67,10 @@ def test_extreme_codes_are_exact(
     x[4] = np.where(np.arange(depth) % 4 < 2, 1, -1)
     x[5, 0] = -255  # the others get codes next to the top
     x[6, 0] = 300
-    for weight in (127, -127):
+    for weight in (127, -127, -128):
         problem.weights[...] = weight
         check(problem, x, row, alone)
+        check(problem, np.tile(x, (5, 1)), row, alone)  # enough for a dense tile
     problem.weights[...] = np.where(np.arange(depth) % 2, 127, -127)
     check(problem, x, row, alone)
 
