@@ -90,6 +90,7 @@ TILED = (
     cell.unit,
     winograd.unit,
     strassen.unit,
+    strassen.factors_unit,
     prepare.unit,
     peak.tile_unit,
     microscaled.balance_unit,
@@ -124,7 +125,7 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     if row.words is not None:
         found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]
     if (tile := strassen.tile_of(row)) is not None:
-        found.append(strassen.unit(tile, False))
+        found += [strassen.unit(tile, False), strassen.factors_unit(tile, True)]
     coded = [tile for tile in tiles.values() if tile.sum == I32]
     if (tile := row.microscaled) is not None:
         found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]

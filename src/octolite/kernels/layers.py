@@ -84,19 +84,13 @@ class DotLayer(Layer):
         rows, keep = len(source_at), isinstance(self.request, FullyConnected)
         index = np.arange(rows, dtype=np.int64)
         if strassen.pays(self.isa, rows, self.depth, self.channels, keep):
-            assert self.isa.dense is not None
             if keep and rows < strassen.FEW_ROWS and self._words is None:
                 self._words = strassen.keep(self.isa, self.panels)
-            image = self._quantize_rows(
-                launch, self.isa.dense, source, source_at, self.depth, threads
-            )
-            if out_at is None:
-                out_at = index * (self.channels * 4)
+            out = index * (self.channels * 4) if out_at is None else out_at
+            given = strassen.Rows(source, source_at, out, self.depth, self.request.asymmetric)
             clamp = self.low, self.high, self.curved
             words = self._words if rows < strassen.FEW_ROWS else None
-            strassen.add(
-                launch, self.isa, self.panels, image, out_at, self.depth, clamp, threads, words
-            )
+            strassen.add(launch, self.isa, given, self.panels, clamp, threads, words)
             return
         products = self._by_row(rows)
         image = self._quantize_rows(launch, products[1], source, source_at, self.depth, threads)

@@ -199,56 +199,85 @@ def quantizer(
 
 
 def _emit_rows(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
-    """``quantize_rows(args, tile)``: a chunk of rows, each by its own range.
-
-    As many rows go together as a vector has lanes: their ranges first, then the parameters of
-    all at once, then their codes. One row alone would wait for its divisions.
-    """
+    """``quantize_rows(args, tile)``: a chunk of rows, each by its own range."""
     k = Builder(module, "quantize_rows", (PTR, I64))
     args = ROWS.load(k, k.args[0])
     first = k.args[1] * args.chunk
     last = k.smin(first + args.chunk, args.rows)
-    line, vector = 4 * isa.lanes, vec(F32, isa.lanes)
-    kept = isa.lanes * line
-    ranges, found = k.stack(k.const(I64, 3 * kept)), k.stack(k.const(I64, 3 * line))
-    with k.loop(0, 3 * kept, line) as lines:
-        k.store(k.const(vector, 0.0), ranges + lines.index)
-
+    group = RowGroup(k, isa, tile, asymmetric, args)
     with k.loop(first, last, isa.lanes) as groups:
         start = groups.index
         count = k.smin(last - start, isa.lanes)
-        with k.loop(0, count) as rows:
-            source = args.source + k.load(I64, args.source_at + (start + rows.index) * 8)
-            for slot, value in enumerate(lane_ranges(k, isa, source, args.depth)):
-                k.store(value, ranges + (rows.index * line + slot * kept))
-        low, high, bad = (
-            k.fold_each(
-                [k.load(vector, ranges + (slot * kept + i * line)) for i in range(isa.lanes)], join
-            )
-            for slot, join in enumerate(_joins(k))
-        )
-        p = parameters(k, tile, asymmetric, low, high, bad)
-        mask = k.first(count, isa.lanes)
-        k.store_first(p.scale, args.scale + start * 4, mask)
-        if not tile.centred:
-            k.store_first(p.stored_zero, args.zero + start * 4, mask)
-        for slot, value in enumerate((p.inverse, p.zero, p.mask)):
-            k.store(value, found + slot * line)
+        group.measure(start, count)
         with k.loop(0, count) as rows:
             row = start + rows.index
-            at = found + rows.index * 4
-            one = SimpleNamespace(
-                inverse=k.load(F32, at),
-                zero=k.load(I32, at + line),
-                mask=k.load(I32, at + 2 * line),
-            )
-            quantize = quantizer(k, tile, asymmetric, one, isa.lanes, tile.centred)
-            source = args.source + k.load(I64, args.source_at + row * 8)
             out = args.codes + row * args.code_bytes
-            transform(k, isa, source, args.depth, out, tile, quantize)
+            group.encode(start, rows.index, out)
             if tile.crossed:
                 k.store(cross_sum(k, tile, out, args.depth), args.cross + row * 4)
     k.ret()
+
+
+class RowGroup:
+    """As many rows as a vector has lanes: their ranges first, then the parameters of all at once,
+    then their codes. One row alone would wait for its divisions.
+
+    ``args``: ``source``, ``source_at``, ``depth``, ``scale`` and ``zero`` of ``ROWS``.
+    """
+
+    def __init__(
+        self, k: Builder, isa: Isa, tile: Tile, asymmetric: bool, args: SimpleNamespace
+    ) -> None:
+        self.k, self.isa, self.tile, self.args = k, isa, tile, args
+        self.asymmetric = asymmetric
+        self._line = 4 * isa.lanes
+        self._kept = isa.lanes * self._line
+        self._ranges = k.stack(k.const(I64, 3 * self._kept))
+        self._found = k.stack(k.const(I64, 3 * self._line))
+        with k.loop(0, 3 * self._kept, self._line) as lines:
+            k.store(k.const(vec(F32, isa.lanes), 0.0), self._ranges + lines.index)
+
+    def _source(self, row: Value) -> Value:
+        at: Value = self.args.source + self.k.load(I64, self.args.source_at + row * 8)
+        return at
+
+    def measure(self, start: Value, count: Value) -> None:
+        """Find and store the parameters of ``count`` rows from ``start`` on."""
+        k, isa, args, line, kept = self.k, self.isa, self.args, self._line, self._kept
+        with k.loop(0, count) as rows:
+            source = self._source(start + rows.index)
+            for slot, value in enumerate(lane_ranges(k, isa, source, args.depth)):
+                k.store(value, self._ranges + (rows.index * line + slot * kept))
+        low, high, bad = (
+            k.fold_each(
+                [
+                    k.load(vec(F32, isa.lanes), self._ranges + (slot * kept + i * line))
+                    for i in range(isa.lanes)
+                ],
+                join,
+            )
+            for slot, join in enumerate(_joins(k))
+        )
+        p = parameters(k, self.tile, self.asymmetric, low, high, bad)
+        mask = k.first(count, isa.lanes)
+        k.store_first(p.scale, args.scale + start * 4, mask)
+        if not self.tile.centred:
+            k.store_first(p.stored_zero, args.zero + start * 4, mask)
+        for slot, value in enumerate((p.inverse, p.zero, p.mask)):
+            k.store(value, self._found + slot * line)
+
+    def encode(self, start: Value, index: Value, out: Value) -> None:
+        """The codes of row ``start + index``, up to a vector more than ``depth``."""
+        k, isa, line = self.k, self.isa, self._line
+        at = self._found + index * 4
+        one = SimpleNamespace(
+            inverse=k.load(F32, at),
+            zero=k.load(I32, at + line),
+            mask=k.load(I32, at + 2 * line),
+        )
+        quantize = quantizer(k, self.tile, self.asymmetric, one, isa.lanes, self.tile.centred)
+        source = self._source(start + index)
+        transform(k, isa, source, self.args.depth, out, self.tile, quantize)
 
 
 def cross_sum(k: Builder, tile: Tile, codes: Value, depth: Value) -> Value:

@@ -7,7 +7,7 @@ multiplication wraps at 32 bits without harm, as the result fits.
 
 Neighbouring rows belong to different blocks, and so do neighbouring panels: a pair of rows times a
 pair of panels is complete in itself, and nothing but results leaves the registers and the stack.
-The left factors are computed once for all panels (``combine``); the right ones from bytes whenever
+The left factors are computed once for all panels (``factors``); the right ones from bytes whenever
 a panel is taken up (``widen``), or once for all runs where there are few rows. Source: the form
 with 15 additions in Knuth, "The Art of Computer Programming", volume 2, section 4.6.4, due to
 Winograd.
@@ -15,6 +15,7 @@ Winograd.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,18 +25,19 @@ from octolite.ir.types import Array
 from octolite.kernels import jit, pack
 from octolite.kernels.dot import activate, rescale_centred, run_crossed, run_steps, zero_sum
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand
-from octolite.kernels.layer import COPY_TILE
+from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand, Place
+from octolite.kernels.layer import copy_chunk
 from octolite.kernels.pack import Panels, round_up
+from octolite.kernels.prepare import RowGroup
 from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
 from octolite.kernels.tile import Isa, Tile
-from octolite.kernels.window import Image
 
-COMBINE = Record(
-    codes=PTR,  # int16 [rows, depth]
-    code_bytes=I64,  # from row to row
+FACTORS = Record(
+    source=PTR,  # float32, as are the next of prepare.ROWS
+    source_at=PTR,
     depth=I64,
+    scale=PTR,
     rows=I64,
     half=I64,  # depth of a block
     out=PTR,  # int16 [place, pairs, half]
@@ -43,11 +45,11 @@ COMBINE = Record(
     row_bytes=I64,
     cross=PTR,  # int32 [place, pairs]: see dot.run_crossed  (crossed tiles only)
     pairs=I64,
-    chunk=I64,  # pairs of a tile
+    chunk=I64,  # rows of a tile; a multiple of a vector
 )
 
 ARGS = Record(
-    a=PTR,  # as combine leaves it
+    a=PTR,  # as factors leaves it
     place_bytes=I64,
     row_bytes=I64,
     cross=PTR,
@@ -102,11 +104,19 @@ def right(b11: Any, b12: Any, b21: Any, b22: Any) -> list[Any]:
 # Code --------------------------------------------------------------------------------------
 
 
-def unit(tile: Tile, curved: bool) -> Unit:
-    """``combine(args, tile)`` and ``strassen(args, tile)``."""
+def factors_unit(tile: Tile, asymmetric: bool) -> Unit:
+    """``factors(args, tile)``."""
 
     def emit(module: Any, isa: Isa) -> None:
-        _emit_combine(module, tile)
+        _emit_factors(module, isa, tile, asymmetric)
+
+    return Unit(f"left factors {tile.name} asymmetric={asymmetric}", ("factors",), emit)
+
+
+def unit(tile: Tile, curved: bool) -> Unit:
+    """``strassen(args, tile)``, and ``keep(args, pair)``."""
+
+    def emit(module: Any, isa: Isa) -> None:
         _emit_widen(module, tile)
         for height in tile.heights:
             _emit_block(module, tile, height, curved)
@@ -114,49 +124,63 @@ def unit(tile: Tile, curved: bool) -> Unit:
         _emit_keep(module, tile)
 
     key = f"strassen {tile.name} {tile.heights}x{tile.width} tanh={curved}"
-    return Unit(key, ("combine", "strassen", "keep"), emit)
+    return Unit(key, ("strassen", "keep"), emit)
 
 
-def _emit_combine(module: Any, tile: Tile) -> None:
-    """``combine(args, tile)``: the left factors of a chunk of pairs of rows."""
-    k = Builder(module, "combine", (PTR, I64))
-    args = COMBINE.load(k, k.args[0])
+def _emit_factors(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
+    """``factors(args, tile)``: the left factors of a chunk of rows, each quantized by its own
+    range."""
+    k = Builder(module, "factors", (PTR, I64))
+    args = FACTORS.load(k, k.args[0])
+    first = k.args[1] * args.chunk
+    last = k.smin(first + args.chunk, args.rows)
+    code_bytes = (args.depth + 2 * isa.lanes) * 2
+    codes = k.stack(code_bytes * isa.lanes)
+    group = RowGroup(k, isa, tile, asymmetric, args)
+    with k.loop(first, last, isa.lanes) as groups:
+        start = groups.index
+        count = k.smin(last - start, isa.lanes)
+        group.measure(start, count)
+        with k.loop(0, count) as rows:
+            group.encode(start, rows.index, codes + rows.index * code_bytes)
+        with k.loop(0, count, 2) as pairs:
+            two = [k.smin(pairs.index + i, count - 1) * code_bytes for i in range(2)]
+            _combine(k, tile, args, [codes + at for at in two], (start + pairs.index) >> 1)
+    k.ret()
+
+
+def _combine(k: Builder, tile: Tile, args: SimpleNamespace, rows: list[Value], pair: Value) -> None:
+    """The left factors of a pair of rows of codes."""
     lanes = 2 * tile.lanes
     words, codes = vec(I32, tile.lanes), vec(I16, lanes)
-    first = k.args[1] * args.chunk
     whole = k.smax(args.depth - args.half, 0) // lanes * lanes
     swap = [lane ^ 1 for lane in range(tile.lanes)]
+    out = args.out + pair * args.row_bytes
 
-    with k.loop(first, k.smin(first + args.chunk, args.pairs)) as pairs:
-        rows = [k.smin(pairs.index * 2 + i, args.rows - 1) for i in range(2)]
-        starts = [args.codes + row * args.code_bytes for row in rows]
-        out = args.out + pairs.index * args.row_bytes
+    def load(i: int, j: int, at: Value, masked: bool) -> Value:
+        """Codes of a block; zeros behind its end."""
+        address = rows[i] + (at + args.half * j) * 2
+        if not masked:
+            return k.load(words, address).bits(codes)
+        end = k.smin(args.depth - args.half * j, args.half)
+        mask = k.first((end - at + 1) >> 1, tile.lanes)
+        return k.load_first(words, address, mask).bits(codes)
 
-        def load(i: int, j: int, at: Value, masked: bool) -> Value:
-            """Codes of a block; zeros behind its end."""
-            address = starts[i] + (at + args.half * j) * 2
-            if not masked:
-                return k.load(words, address).bits(codes)
-            end = k.smin(args.depth - args.half * j, args.half)
-            mask = k.first((end - at + 1) >> 1, tile.lanes)
-            return k.load_first(words, address, mask).bits(codes)
-
-        sums = [zero_sum(k, tile)] * PLACES
-        for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, args.half, True)):
-            with k.loop(start, stop, lanes, carry=sums) as loop:
-                at = loop.index
-                a = [load(i, j, at, masked) for i in range(2) for j in range(2)]
-                for place, value in enumerate(left(*a)):
-                    k.store(value, out + args.place_bytes * place + at * 2)
-                    if tile.crossed:
-                        other = value.bits(words).pick(swap).bits(codes)
-                        loop.carry[place] = tile.emit(k, loop.carry[place], value, other)
-            sums = loop.carry
-        if tile.crossed:
-            for place, total in enumerate(sums):
-                half = k.fold(total, lambda x, y: x + y) >> 1
-                k.store(half, args.cross + (args.pairs * place + pairs.index) * 4)
-    k.ret()
+    sums = [zero_sum(k, tile)] * PLACES
+    for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, args.half, True)):
+        with k.loop(start, stop, lanes, carry=sums) as loop:
+            at = loop.index
+            a = [load(i, j, at, masked) for i in range(2) for j in range(2)]
+            for place, value in enumerate(left(*a)):
+                k.store(value, out + args.place_bytes * place + at * 2)
+                if tile.crossed:
+                    other = value.bits(words).pick(swap).bits(codes)
+                    loop.carry[place] = tile.emit(k, loop.carry[place], value, other)
+        sums = loop.carry
+    if tile.crossed:
+        for place, total in enumerate(sums):
+            half = k.fold(total, lambda x, y: x + y) >> 1
+            k.store(half, args.cross + (args.pairs * place + pair) * 4)
 
 
 def _emit_widen(module: Any, tile: Tile) -> None:
@@ -373,64 +397,52 @@ def keep(isa: Isa, panels: Panels) -> Array:
     return words
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is multiplied: rows of ``depth`` floats of ``source``, which are quantized first.
+
+    ``at``: int64, where each row starts there, ``out``: where its results start, both in bytes.
+    """
+
+    source: Place
+    at: Array
+    out: Array
+    depth: int
+    asymmetric: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.at)
+
+
 def add(
     launch: Launch,
     isa: Isa,
+    rows: Rows,
     panels: Panels,
-    image: Image,
-    out_at: Array,
-    depth: int,
     clamp: tuple[float, float, bool],
     threads: int,
     words: Array | None = None,
 ) -> None:
-    """Have the rows of ``image``, codes of ``isa.dense``, which are centred, multiplied by
-    ``panels``.
+    """Have ``rows`` quantized and multiplied by ``panels``.
 
-    ``panels``: bytes, one tap, a multiple of ``STEPS`` steps. ``out_at``: int64 [rows], where the
-    results of each row start, in bytes. ``words``: what :func:`keep` gives.
+    ``panels``: bytes, one tap, a multiple of ``STEPS`` steps. ``words``: what :func:`keep` gives
+    for them.
     """
     tile = tile_of(isa)
     assert tile is not None
     low, high, curved = clamp
-    library = jit.load(unit(tile, curved), isa)
-    rows, steps = len(out_at), panels.data.shape[2] // 2
-    pairs, half = -(-rows // 2), steps * tile.depth
-    row_bytes = _odd_lines(round_up(half, 2 * tile.lanes) * 2)
-    place_bytes = _odd_lines(pairs * row_bytes)
-    factors, cross = launch.reserve(PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
-    each = max(1, min(-(-pairs // (4 * threads)), -(-COPY_TILE // (2 * depth))))
-    launch.add(
-        "combine rows",
-        library["combine"],
-        COMBINE,
-        -(-pairs // each),
-        codes=image.place,
-        code_bytes=image.row_bytes,
-        depth=depth,
-        rows=rows,
-        half=half,
-        out=factors,
-        place_bytes=place_bytes,
-        row_bytes=row_bytes,
-        cross=cross,
-        pairs=pairs,
-        chunk=each,
-    )
-    panel_pairs = -(-panels.count // 2)
-    chunk, panel_chunk = _tiling(tile, pairs, row_bytes, panel_pairs, threads)
+    steps, panel_pairs = panels.data.shape[2] // 2, -(-panels.count // 2)
+    factors = _add_factors(launch, isa, tile, rows, steps * tile.depth, threads)
+    pairs = -(-rows.count // 2)
+    chunk, panel_chunk = _tiling(tile, pairs, _row_bytes(tile, steps), panel_pairs, threads)
     chunks = -(-pairs // chunk)
     launch.add(
         f"hybrid strassen {tile.name} {isa.name}",
-        library["strassen"],
+        jit.load(unit(tile, curved), isa)["strassen"],
         ARGS,
         chunks * -(-panel_pairs // panel_chunk),
-        a=factors,
-        place_bytes=place_bytes,
-        row_bytes=row_bytes,
-        cross=cross,
-        pairs=pairs,
-        rows=rows,
+        **factors,
         panels=panels.data,
         panel_bytes=panels.data.nbytes // panels.count,
         panel_at=panels.at,
@@ -440,15 +452,53 @@ def add(
         steps=steps,
         scale=panels.scale,
         bias=panels.bias,
-        row_scale=image.scale,
         out=OUTPUT,
-        out_at=out_at,
+        out_at=rows.out,
         low=low,
         high=high,
         chunk=chunk,
         chunks=chunks,
         panel_chunk=panel_chunk,
     )
+
+
+def _add_factors(
+    launch: Launch, isa: Isa, tile: Tile, rows: Rows, half: int, threads: int
+) -> dict[str, Operand]:
+    """Have the left factors computed, and say where they are, as ``ARGS`` calls it."""
+    pairs = -(-rows.count // 2)
+    row_bytes = _row_bytes(tile, half // tile.depth)
+    place_bytes = _odd_lines(pairs * row_bytes)
+    out, cross = launch.reserve(PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
+    scale = launch.reserve(rows.count * 4)
+    chunk = round_up(copy_chunk(rows.count, rows.depth, threads), isa.lanes)
+    shared: dict[str, Operand] = {
+        "place_bytes": place_bytes,
+        "row_bytes": row_bytes,
+        "cross": cross,
+        "pairs": pairs,
+        "rows": rows.count,
+    }
+    launch.add(
+        "quantize rows",
+        jit.load(factors_unit(tile, rows.asymmetric), isa)["factors"],
+        FACTORS,
+        -(-rows.count // chunk),
+        **shared,
+        source=rows.source,
+        source_at=rows.at,
+        depth=rows.depth,
+        scale=scale,
+        half=half,
+        out=out,
+        chunk=chunk,
+    )
+    return {**shared, "a": out, "row_scale": scale}
+
+
+def _row_bytes(tile: Tile, steps: int) -> int:
+    """Of a left factor of one pair of rows."""
+    return _odd_lines(round_up(steps * tile.depth, 2 * tile.lanes) * 2)
 
 
 def _tiling(tile: Tile, pairs: int, row_bytes: int, panels: int, threads: int) -> tuple[int, int]:
