@@ -40,7 +40,7 @@ FACTORS = Record(
     scale=PTR,
     rows=I64,
     half=I64,  # depth of a block
-    out=PTR,  # int16 [place, pairs, half]
+    out=PTR,  # int16 [pairs, place, half]
     place_bytes=I64,
     row_bytes=I64,
     cross=PTR,  # int32 [place, pairs]: see dot.run_crossed  (crossed tiles only)
@@ -435,7 +435,7 @@ def add(
     steps, panel_pairs = panels.data.shape[2] // 2, -(-panels.count // 2)
     factors = _add_factors(launch, isa, tile, rows, steps * tile.depth, threads)
     pairs = -(-rows.count // 2)
-    chunk, panel_chunk = _tiling(tile, pairs, _row_bytes(tile, steps), panel_pairs, threads)
+    chunk, panel_chunk = _tiling(tile, pairs, steps * tile.depth, panel_pairs, threads)
     chunks = -(-pairs // chunk)
     launch.add(
         f"hybrid strassen {tile.name} {isa.name}",
@@ -467,14 +467,13 @@ def _add_factors(
 ) -> dict[str, Operand]:
     """Have the left factors computed, and say where they are, as ``ARGS`` calls it."""
     pairs = -(-rows.count // 2)
-    row_bytes = _row_bytes(tile, half // tile.depth)
-    place_bytes = _odd_lines(pairs * row_bytes)
-    out, cross = launch.reserve(PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
+    place_bytes = _place_bytes(tile, half)
+    out, cross = launch.reserve(pairs * PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
     scale = launch.reserve(rows.count * 4)
     chunk = round_up(copy_chunk(rows.count, rows.depth, threads), isa.lanes)
     shared: dict[str, Operand] = {
         "place_bytes": place_bytes,
-        "row_bytes": row_bytes,
+        "row_bytes": PLACES * place_bytes,
         "cross": cross,
         "pairs": pairs,
         "rows": rows.count,
@@ -496,15 +495,10 @@ def _add_factors(
     return {**shared, "a": out, "row_scale": scale}
 
 
-def _row_bytes(tile: Tile, steps: int) -> int:
-    """Of a left factor of one pair of rows."""
-    return _odd_lines(round_up(steps * tile.depth, 2 * tile.lanes) * 2)
-
-
-def _tiling(tile: Tile, pairs: int, row_bytes: int, panels: int, threads: int) -> tuple[int, int]:
+def _tiling(tile: Tile, pairs: int, half: int, panels: int, threads: int) -> tuple[int, int]:
     """Pairs of rows and of panels of a tile. Every piece of rows widens its panels anew, so that
     rows are cut only where they are many."""
-    most = max(_LEAST_PAIRS, _CACHED // (PLACES * row_bytes))
+    most = max(_LEAST_PAIRS, _CACHED // (PLACES * _place_bytes(tile, half)))
     chunk, panel_chunk = -(-pairs // -(-pairs // most)), panels
     wanted = 4 * threads if threads > 1 else 1
     while -(-pairs // chunk) * -(-panels // panel_chunk) < wanted and panel_chunk > 1:
@@ -514,7 +508,7 @@ def _tiling(tile: Tile, pairs: int, row_bytes: int, panels: int, threads: int) -
     return round_up(chunk, tile.heights[-1]), panel_chunk
 
 
-def _odd_lines(size: int) -> int:
-    """``size`` bytes rounded up to an odd number of cache lines, so that what lies so far apart
-    falls into different sets of the cache."""
-    return (-(-size // 64) | 1) * 64
+def _place_bytes(tile: Tile, half: int) -> int:
+    """Of a left factor of one pair of rows: whole vectors, and an odd number of cache lines, so
+    that those of several rows fall into different sets of the cache."""
+    return (-(-round_up(half, 2 * tile.lanes) * 2 // 64) | 1) * 64
