@@ -70,6 +70,8 @@ class Launch:
 
     ``output_shape``: extents of the (first) result. ``scratch_bytes``: working memory, 64-byte
     aligned, that the steps need while they run. ``macs``: multiplications of the operator.
+    ``in_place``: which inputs the result may overwrite, as each of its elements depends on the
+    element in its place alone, and has as many bytes.
     ``fault_words``: int64 words, zero at first, in which the steps note what they find wrong.
     ``checks``: to be called with these when the steps have run; they raise for what stands there.
 
@@ -81,6 +83,7 @@ class Launch:
     macs: int
     stages: list[Stage] = field(default_factory=list)
     scratch_bytes: int = 0
+    in_place: tuple[int, ...] = ()
     fault_words: int = 0
     checks: list[Callable[[Array], None]] = field(default_factory=list)
 

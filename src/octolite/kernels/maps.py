@@ -316,6 +316,12 @@ class MapLayer:
         launch = Launch(shape, 0)
         if 0 in shape:
             return launch
+        size = self.request.dtype.numpy.itemsize
+        launch.in_place = tuple(
+            i
+            for i, (given, dtype) in enumerate(zip(shapes, self.request.inputs, strict=True))
+            if given == shape and dtype.numpy.itemsize == size
+        )
         cut = _shared_run(shape, *shapes)
         rows, size = math.prod(shape[:cut]), math.prod(shape[cut:])
         times = self._repeats(shape, cut, shapes)

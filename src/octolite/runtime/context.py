@@ -71,7 +71,6 @@ class Context:
         self.executor = executor
         self.threads = threads
         self.arena = allocate(plan.arena_bytes)
-        self.scratch = self.arena[plan.scratch_offset :]
         self.arrays: dict[int, Array] = {}
         for value in plan.graph.values():
             slot = plan.slots[id(value)]
@@ -142,7 +141,8 @@ class Context:
                 flush()
                 schedule.append(step)
                 continue
-            steps, asked = self._steps(step.unit, step.launch, self.scratch)
+            scratch = self.arena[step.scratch :]
+            steps, asked = self._steps(step.unit, step.launch, scratch)
             native.extend(steps)
             owners.extend([step.unit] * len(steps))
             checks.extend((step.unit, check) for check in asked)

@@ -8,14 +8,14 @@ those whose size depends on data are made while the model runs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octolite.errors import RuntimeModelError, ShapeError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
-from octolite.runtime.arena import FOREVER, Block, align, assign
+from octolite.runtime.arena import FOREVER, Block, assign
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
@@ -54,24 +54,35 @@ class Slot:
         return count * self.dtype.numpy.itemsize
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One unit in its place; ``launch`` is set where a kernel runs it with shapes known now."""
+    """One unit in its place.
+
+    ``launch`` is set where a kernel runs it with shapes known now, its scratch ``scratch`` bytes
+    from the start of the arena.
+    """
 
     unit: Unit
     launch: Launch | None = None
+    scratch: int = 0
 
 
-@dataclass(slots=True)
+Slots = dict[int, Slot]
+"""Value id → the tensor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The order of work, every tensor's type, and an offset for those in the arena."""
+    """The order of work, every tensor's type, and an offset for those in the arena.
+
+    Nobody changes a plan once it is made; contexts on several threads share it.
+    """
 
     graph: Graph
-    slots: dict[int, Slot]
-    steps: list[Step] = field(default_factory=list)
-    offsets: dict[int, int] = field(default_factory=dict)
-    scratch_offset: int = 0
-    arena_bytes: int = 0
+    slots: Slots
+    steps: tuple[Step, ...]
+    offsets: dict[int, int]
+    arena_bytes: int
 
 
 def make_plan(
@@ -87,18 +98,19 @@ def make_plan(
         RuntimeModelError: the tensors would take more than ``memory_limit`` bytes.
     """
     graph = prepared.graph
-    plan = Plan(graph, {})
+    slots: Slots = {}
+    steps: list[Step] = []
     for value in graph.values():
         data = prepared.known.get(id(value))
         shape = data.shape if data is not None else shapes.get(id(value), value.shape)
-        plan.slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
+        slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
     for unit in prepared.units:
-        _size_states(plan, unit)
-        if not _fold(plan, unit):
-            tensors = [plan.slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v]
+        _size_states(slots, unit)
+        if not _fold(slots, unit):
+            tensors = [slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v]
             _check_memory(unit.node, sum(s.nbytes or 0 for s in tensors), memory_limit)
-            plan.steps.append(_place(plan, unit, threads))
-    _lay_out(plan)
+            steps.append(_place(slots, unit, threads))
+    plan = _lay_out(graph, slots, steps)
     _check_memory(f"graph {graph.name!r}", plan.arena_bytes, memory_limit)
     return plan
 
@@ -111,24 +123,24 @@ def _check_memory(what: object, needed: int, limit: int) -> None:
         )
 
 
-def _operands(plan: Plan, unit: Unit) -> list[Slot | None]:
-    return [None if v is None else plan.slots[id(v)] for v in unit.node.inputs]
+def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
+    return [None if v is None else slots[id(v)] for v in unit.node.inputs]
 
 
-def _size_states(plan: Plan, unit: Unit) -> None:
+def _size_states(slots: Slots, unit: Unit) -> None:
     """Give variables a row for each sequence, whatever batch the file was written for."""
-    operands = _operands(plan, unit)
+    operands = _operands(slots, unit)
     for name, shape in unit.op.states(operands).items():
         state = operands[unit.op.input_index(name)]
         if state is not None and None not in shape and product(state.shape or ()) != product(shape):
             state.shape = shape
 
 
-def _fold(plan: Plan, unit: Unit) -> bool:
+def _fold(slots: Slots, unit: Unit) -> bool:
     """Infer the results' shapes; evaluate the unit now if its results can be known."""
-    operands = _operands(plan, unit)
+    operands = _operands(slots, unit)
     types = naming(unit.node, unit.op.infer, *operands)
-    results = [plan.slots[id(v)] for v in unit.node.outputs]
+    results = [slots[id(v)] for v in unit.node.outputs]
     if len(types) != len(results):
         raise ShapeError(f"{unit.node} has {len(types)} results and the model names {len(results)}")
     for slot, found in zip(results, types, strict=True):
@@ -141,11 +153,11 @@ def _fold(plan: Plan, unit: Unit) -> bool:
     return True
 
 
-def _place(plan: Plan, unit: Unit, threads: int) -> Step:
-    results = [plan.slots[id(v)] for v in unit.node.outputs]
+def _place(slots: Slots, unit: Unit, threads: int) -> Step:
+    results = [slots[id(v)] for v in unit.node.outputs]
     if any(r.extents is None for r in results):
         return Step(unit)
-    launch = naming(unit.node, launch_of, unit, _operands(plan, unit), threads)
+    launch = naming(unit.node, launch_of, unit, _operands(slots, unit), threads)
     return Step(unit, launch)
 
 
@@ -163,40 +175,81 @@ def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Laun
     return unit.kernel.launch(**given)
 
 
-def _lay_out(plan: Plan) -> None:
-    """Give every tensor of known size a place; a view shares the place of what it views."""
-    root: dict[int, int] = {}
+# Memory --------------------------------------------------------------------------------------
+
+
+def _lay_out(graph: Graph, slots: Slots, steps: Sequence[Step]) -> Plan:
+    """Give every tensor of known size a place, and every launch its scratch."""
+    spans = _spans(graph, slots, steps)
+    homes = _homes(graph, slots, steps, spans)
+    keys = [k for k in spans if k not in homes and slots[k].nbytes is not None]
+    blocks = [Block(slots[k].nbytes or 0, *spans[k]) for k in keys]
+    scratch = [0 if step.launch is None else step.launch.scratch_bytes for step in steps]
+    blocks += [Block(size, index, index) for index, size in enumerate(scratch)]
+    places, total = assign(blocks)
+    offsets = dict(zip(keys, places, strict=False))
+    offsets |= {key: offsets[home] for key, home in homes.items()}
+    placed = zip(steps, places[len(keys) :], strict=True)
+    return Plan(graph, slots, tuple(replace(s, scratch=at) for s, at in placed), offsets, total)
+
+
+def _spans(graph: Graph, slots: Slots, steps: Sequence[Step]) -> dict[int, list[int]]:
+    """The first and the last step that needs a tensor."""
     spans: dict[int, list[int]] = {}
-    keep = {id(v) for v in (*plan.graph.inputs, *plan.graph.outputs)}
-    values = {id(v): v for v in plan.graph.values()}
-    for key, value in values.items():
-        if id(value) in keep or value.is_variable:
-            spans[key] = [-1, FOREVER]
-    for index, step in enumerate(plan.steps):
+    kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
+    for value in graph.values():
+        if id(value) in kept or value.is_variable:
+            spans[id(value)] = [-1, FOREVER]
+    for index, step in enumerate(steps):
         node = step.unit.node
         for operand in (*node.inputs, *node.outputs):
-            if operand is None or plan.slots[id(operand)].data is not None:
-                continue
-            span = spans.setdefault(id(operand), [index, index])
-            span[1] = max(span[1], index)
-        if step.unit.op.view and _is_view(plan, node.inputs[0], node.output, keep):
-            assert node.inputs[0] is not None
-            root[id(node.output)] = root.get(id(node.inputs[0]), id(node.inputs[0]))
-    for key, base in root.items():
-        spans[base][1] = max(spans[base][1], spans[key][1])
-    homes = [k for k in spans if k not in root and plan.slots[k].nbytes is not None]
-    blocks = [Block(plan.slots[k].nbytes or 0, *spans[k]) for k in homes]
-    offsets, total = assign(blocks)
-    plan.offsets = dict(zip(homes, offsets, strict=True))
-    plan.offsets.update({k: plan.offsets[b] for k, b in root.items()})
-    scratch = max((s.launch.scratch_bytes for s in plan.steps if s.launch is not None), default=0)
-    plan.scratch_offset = align(total)
-    plan.arena_bytes = plan.scratch_offset + align(scratch)
+            if operand is not None and slots[id(operand)].data is None:
+                span = spans.setdefault(id(operand), [index, index])
+                span[1] = max(span[1], index)
+    return spans
 
 
-def _is_view(plan: Plan, source: Value | None, result: Value, keep: set[int]) -> bool:
+def _homes(
+    graph: Graph, slots: Slots, steps: Sequence[Step], spans: dict[int, list[int]]
+) -> dict[int, int]:
+    """Results that lie where another tensor lies, which ``spans`` then keeps for as long: views,
+    and what is computed element by element from something that nobody needs any more."""
+    homes: dict[int, int] = {}
+    kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
+
+    def share(result: Value, source: Value) -> None:
+        home = homes[id(result)] = homes.get(id(source), id(source))
+        spans[home][1] = max(spans[home][1], spans[id(result)][1])
+
+    for step in steps:  # the views first: they say how long their sources are needed
+        node = step.unit.node
+        source = node.inputs[0] if step.unit.op.view else None
+        if source is not None and _may_share(slots, source, node.output, kept):
+            share(node.output, source)
+    for index, step in enumerate(steps):
+        result, read = step.unit.node.output, step.unit.read_inputs
+        places = [homes.get(id(v), id(v)) for v in read]
+        for i in step.launch.in_place if step.launch is not None else ():
+            ends = places[i] in spans and spans[places[i]][1] == index
+            alone = all(
+                id(v) == id(read[i]) for v, p in zip(read, places, strict=True) if p == places[i]
+            )
+            if (
+                ends
+                and alone
+                and id(result) not in homes
+                and _may_share(slots, read[i], result, kept)
+            ):
+                share(result, read[i])
+                moved = homes[id(result)]
+                homes.update({k: moved for k, home in homes.items() if home == id(result)})
+                break
+    return homes
+
+
+def _may_share(slots: Slots, source: Value, result: Value, kept: set[int]) -> bool:
     """Whether the result may lie where its source lies."""
-    if source is None or source.is_variable or id(result) in keep:
+    if source.is_variable or id(result) in kept:
         return False
-    slots = plan.slots[id(source)], plan.slots[id(result)]
-    return all(s.nbytes is not None for s in slots) and slots[0].data is None
+    pair = slots[id(source)], slots[id(result)]
+    return all(s.nbytes is not None for s in pair) and pair[0].data is None
