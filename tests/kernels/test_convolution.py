@@ -44,6 +44,8 @@ CASES = (
     ((1, 13, 25, 5), Depthwise((5, 5), 5, stride=(1, 2))),
     ((1, 3, 30, 4), Depthwise((2, 11), 4)),
     ((1, 4, 30, 4), Depthwise((3, 4), 4, stride=(1, 3), dilation=(3, 2))),
+    ((1, 4, 7, 301), Depthwise((3, 3), 301)),
+    ((2, 5, 13, 130), Depthwise((5, 5), 130, stride=(2, 2))),
 )
 GEOMETRIES = {"same": oracle.same_geometry, "valid": oracle.valid_geometry}
 MODES = {"float": (False, True), "symmetric": (True, False), "asymmetric": (True, True)}

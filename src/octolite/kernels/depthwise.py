@@ -53,15 +53,22 @@ ARGS = Record(
     bias=PTR,  # float32 [padded channels]
     out=PTR,  # float32 [batch, rows, columns, channels]
     channels=I64,
+    channel_chunk=I64,  # channels of a row that are gone through before the next ones
     rows=I64,
     columns=I64,
     low=F32,
     high=F32,
 )
 
-# Output pixels that are computed together, and the widest window for which they are.
+# Output pixels that are computed together, and the widest window for which they are; vectors of
+# channels that are, where a pixel is computed alone.
 PIXELS = 4
 WIDEST = 8
+VECTORS = 4
+# Blocks between what is computed and what is fetched for later.
+AHEAD = 2
+# Weights that pixels of a row share before the next are read.
+_KEPT = 2304
 
 
 def unit(hybrid: bool, curved: bool, width: int, stride: int, dilation: int) -> Unit:
@@ -102,28 +109,31 @@ def _emit_row(module: Any, blocks: bool) -> None:
     weights = args.weights + first * args.kernel_w * args.weight_bytes
     out = args.out + row * args.columns * args.channels * 4
 
-    def call(name: str, column: Value) -> None:
+    def call(name: str, column: Value, channels: tuple[Value, Value]) -> None:
         x = column * args.stride_w - args.left
         at, to = line + x * args.pixel_bytes, out + column * args.channels * 4
         taps = _taps(k, x, args.width, args.kernel_w, args.dilation_w)
-        values = [address, image, at, weights, to, last - first, *taps]
+        values = [address, image, at, weights, to, last - first, *taps, *channels]
         k.ir.call(k.module.globals[name], [v.raw for v in values])
 
     left, right = args.inner_first, args.inner_last
     whole = (right - left) // PIXELS * PIXELS if blocks else k.const(I64, 0)
-    with k.loop(0, left) as loop:
-        call("edge", loop.index)
-    if blocks:
-        with k.loop(left, left + whole, PIXELS) as loop:
-            call("inner", loop.index)
-    with k.loop(left + whole, args.columns) as loop:
-        call("edge", loop.index)
+    with k.loop(0, args.channels, args.channel_chunk) as loop:
+        channels = loop.index, k.smin(loop.index + args.channel_chunk, args.channels)
+        with k.loop(0, left) as columns:
+            call("edge", columns.index, channels)
+        if blocks:
+            with k.loop(left, left + whole, PIXELS) as columns:
+                call("inner", columns.index, channels)
+        with k.loop(left + whole, args.columns) as columns:
+            call("edge", columns.index, channels)
     k.ret()
 
 
 # The blocks take: args, image, where the first tap row of the window starts, the weights of that
-# tap row, where to put the result, tap rows, and the first and last tap of a row.
-_BLOCK = (PTR, I64, PTR, PTR, PTR, I64, I64, I64)
+# tap row, where to put the result, tap rows, the first and last tap of a row, and channels from
+# where to where.
+_BLOCK = (PTR, I64, PTR, PTR, PTR, I64, I64, I64, I64, I64)
 
 
 def _emit_inner(
@@ -140,23 +150,27 @@ def _emit_inner(
                 if column not in columns:
                     columns[column] = block.load_a(at + block.args.pixel_bytes * column)
                 sums[p] = block.add(sums[p], columns[column], weights[tap])
+        if stride > 1:  # few rows are read again, so most come from far
+            for column in range(PIXELS * stride * AHEAD, PIXELS * stride * (AHEAD + 1)):
+                block.k.prefetch(at + block.args.pixel_bytes * column)
         return sums
 
     _Block(module, isa, "inner", hybrid, curved).emit(PIXELS, add_row)
 
 
 def _emit_edge(module: Any, isa: Isa, hybrid: bool, curved: bool) -> None:
-    """``edge``: one output pixel, the taps that it is told."""
+    """``edge``: one output pixel, the taps that it is told. One vector would wait for its sum."""
 
     def add_row(block: _Block, at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
         step = block.args.pixel_bytes * block.args.dilation_w
         with block.k.loop(block.first_tap, block.last_tap, carry=sums) as loop:
-            x = block.load_a(at + loop.index * step)
-            w = block.load_w(w_at + loop.index * block.args.weight_bytes)
-            loop.carry = [block.add(loop.carry[0], x, w)]
+            x_at, tap = at + loop.index * step, w_at + loop.index * block.args.weight_bytes
+            for v, acc in enumerate(loop.carry):
+                x = block.load_a(x_at + block.a_bytes * v)
+                loop.carry[v] = block.add(acc, x, block.load_w(tap + block.w_bytes * v))
         return loop.carry
 
-    _Block(module, isa, "edge", hybrid, curved).emit(1, add_row)
+    _Block(module, isa, "edge", hybrid, curved).emit(1, add_row, VECTORS)
 
 
 class _Block:
@@ -164,11 +178,13 @@ class _Block:
 
     def __init__(self, module: Any, isa: Isa, name: str, hybrid: bool, curved: bool) -> None:
         self.k = k = Builder(module, name, _BLOCK, local=True)
-        address, self.image, self.a, self.w, self.out, self.tap_rows, *taps = k.args
-        self.first_tap, self.last_tap = taps
+        address, self.image, self.a, self.w, self.out, self.tap_rows, *ranges = k.args
+        self.first_tap, self.last_tap, self.first_channel, self.last_channel = ranges
         self.args: SimpleNamespace = ARGS.load(k, address)
         self.isa, self.hybrid, self.curved = isa, hybrid, curved
         self.real, self.whole = vec(F32, isa.lanes), vec(I32, isa.lanes)
+        self.a_bytes = isa.lanes * (isa.dot.code.itemsize if hybrid else 4)  # of a vector
+        self.w_bytes = isa.lanes * (2 if hybrid else 4)
         self.mask: Value | None = None
         if hybrid:
             self.scale = k.load(F32, self.args.row_scale + self.image * 4)
@@ -196,28 +212,38 @@ class _Block:
         self,
         pixels: int,
         add_row: Callable[[_Block, Value, Value, list[Value]], list[Value]],
+        together: int = 1,
     ) -> None:
-        """All channels, by vectors and then what is left."""
-        k, args, lanes = self.k, self.args, self.isa.lanes
-        full = args.channels // lanes * lanes
-        with k.loop(0, full, lanes) as loop:
-            self._vector(pixels, add_row, loop.index)
-        with k.when(full < args.channels):
-            self.mask = k.first(args.channels - full, lanes)
-            self._vector(pixels, add_row, full)
+        """All channels, by so many vectors together, single vectors, and then what is left."""
+        k, lanes = self.k, self.isa.lanes
+        done, last = self.first_channel, self.last_channel
+        for vectors in sorted({together, 1}, reverse=True):
+            step = lanes * vectors
+            stop = done + (last - done) // step * step
+            with k.loop(done, stop, step) as loop:
+                self._vectors(pixels, vectors, add_row, loop.index)
+            done = stop
+        with k.when(done < last):
+            self.mask = k.first(last - done, lanes)
+            self._vectors(pixels, 1, add_row, done)
         k.ret()
 
-    def _vector(self, pixels: int, add_row: Callable[..., list[Value]], c: Value) -> None:
-        k, args = self.k, self.args
-        a_item, w_item = (self.isa.dot.code.itemsize, 2) if self.hybrid else (4, 4)
-        start = [k.const(self.whole if self.hybrid else self.real, 0)] * pixels
+    def _vectors(
+        self, pixels: int, vectors: int, add_row: Callable[..., list[Value]], c: Value
+    ) -> None:
+        """The sums [pixel, vector], flat, from channel ``c`` on."""
+        k, args, lanes = self.k, self.args, self.isa.lanes
+        start = [k.const(self.whole if self.hybrid else self.real, 0)] * (pixels * vectors)
         with k.loop(0, self.tap_rows, carry=start) as rows:
-            at = self.a + (rows.index * args.dilation_h * args.row_bytes + c * a_item)
-            w_at = self.w + (rows.index * args.kernel_w * args.weight_bytes + c * w_item)
+            row = rows.index * args.dilation_h * args.row_bytes
+            taps = rows.index * args.kernel_w * args.weight_bytes
+            at = self.a + row + c // lanes * self.a_bytes
+            w_at = self.w + taps + c // lanes * self.w_bytes
             rows.carry = add_row(self, at, w_at, list(rows.carry))
-        for p, acc in enumerate(rows.carry):
-            at = self.out + (args.channels * p + c) * 4
-            result = self._finish(acc, c)
+        for slot, acc in enumerate(rows.carry):
+            channel = c + slot % vectors * lanes
+            at = self.out + (args.channels * (slot // vectors) + channel) * 4
+            result = self._finish(acc, channel)
             if self.mask is None:
                 k.store(result, at)
             else:
@@ -330,12 +356,18 @@ class DepthwiseLayer(Layer):
             bias=self.bias,
             out=OUTPUT,
             channels=self.channels,
+            channel_chunk=self._channel_chunk(),
             rows=rows,
             columns=columns,
             low=self.low,
             high=self.high,
         )
         return launch
+
+    def _channel_chunk(self) -> int:
+        """Channels whose weights stay in the first cache, and the pixels around with them."""
+        chunks = -(-self.channels * math.prod(self.request.kernel) // _KEPT)
+        return pack.round_up(-(-self.channels // chunks), VECTORS * self.isa.lanes)
 
     def _repeated(self, launch: Launch, size: int) -> Place:
         """The input with each channel ``multiplier`` times."""

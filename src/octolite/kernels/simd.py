@@ -282,6 +282,11 @@ class Builder:
     def store(self, value: Value, address: Value) -> None:
         self.ir.store(value.raw, address.raw, align=1)
 
+    def prefetch(self, address: Value) -> None:
+        """Have the line at ``address`` fetched, if there is such memory, while others are used."""
+        hints = (self.const(I32, hint) for hint in (0, 3, 1))  # to be read, and soon; data
+        self.call("llvm.prefetch.p0", VOID, address, *hints)
+
     def stack(self, size: Value) -> Value:
         """``size`` bytes that last until the function returns, on a cache line."""
         place = self.ir.alloca(I8, size.raw)
