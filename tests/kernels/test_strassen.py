@@ -21,11 +21,10 @@ def row(request: pytest.FixtureRequest) -> isa.Isa:
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["widened", "kept"])
-def few_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Always taken, with right factors from the stack or from memory."""
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken for any size."""
     monkeypatch.setattr(strassen, "pays", lambda *args: True)
-    monkeypatch.setattr(strassen, "FEW_ROWS", 10**9 if request.param else 0)
 
 
 def check(problem: Problem, x: np.ndarray, row: isa.Isa, executor: Executor, **at: bool) -> None:
@@ -37,7 +36,7 @@ def check(problem: Problem, x: np.ndarray, row: isa.Isa, executor: Executor, **a
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_awkward_sizes(
     row: isa.Isa, asymmetric: bool, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -53,7 +52,7 @@ def test_awkward_sizes(
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_extreme_codes_are_exact(
     row: isa.Isa, asymmetric: bool, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -74,7 +73,7 @@ def test_extreme_codes_are_exact(
         check(problem, -x[::-1].copy(), row, alone)
 
 
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_poison_stays_in_its_row(
     row: isa.Isa, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -90,7 +89,7 @@ def test_poison_stays_in_its_row(
     np.testing.assert_array_equal(out[12], problem.bias)
 
 
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_nothing_is_read_before_the_buffers(
     row: isa.Isa, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -101,7 +100,7 @@ def test_nothing_is_read_before_the_buffers(
 
 
 @pytest.mark.parametrize("activation", [Activation.RELU6, Activation.TANH])
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_convolutions(
     row: isa.Isa, activation: Activation, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -120,7 +119,7 @@ def test_convolutions(
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.usefixtures("few_rows")
+@pytest.mark.usefixtures("always")
 def test_threads_change_no_bit(
     row: isa.Isa, threads: int, alone: Executor, random: np.random.Generator
 ) -> None:
@@ -136,9 +135,9 @@ def test_threads_change_no_bit(
 def test_chosen_where_products_are_many() -> None:
     """And never where bytes are multiplied at once, or rows and depth are few."""
     avx2, vnni = isa.by_name("avx2"), isa.by_name("avxvnni")
-    assert strassen.pays(avx2, 784, 256, 256, False)
-    assert strassen.pays(avx2, 64, 1024, 1024, True)
-    assert not strassen.pays(vnni, 784, 256, 256, False)
-    assert not strassen.pays(avx2, 1, 1024, 1024, True)
-    assert not strassen.pays(avx2, 12544, 16, 96, False)
-    assert not strassen.pays(avx2, 784, 256, 16, False)
+    assert strassen.pays(avx2, 784, 256, 256)
+    assert strassen.pays(avx2, 64, 1024, 1024)
+    assert not strassen.pays(vnni, 784, 256, 256)
+    assert not strassen.pays(avx2, 1, 1024, 1024)
+    assert not strassen.pays(avx2, 12544, 16, 96)
+    assert not strassen.pays(avx2, 784, 256, 16)

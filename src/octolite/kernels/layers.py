@@ -48,7 +48,6 @@ class DotLayer(Layer):
         self.panels = pack.panels(tile, weights, groups, bias, weight_scale, multiple=steps)
         self._dense: Array | None = None
         self._cross: Array | None = None
-        self._words: Array | None = None
 
     def _products(self, rows: int) -> tuple[Array, Tile]:
         """The packed weights, and the tile that takes them, for so many rows. Few rows wait for
@@ -81,16 +80,13 @@ class DotLayer(Layer):
         out_at: Array | None = None,
     ) -> None:
         """Quantize rows, each by its own range, and have them multiplied."""
-        rows, keep = len(source_at), isinstance(self.request, FullyConnected)
+        rows = len(source_at)
         index = np.arange(rows, dtype=np.int64)
-        if strassen.pays(self.isa, rows, self.depth, self.channels, keep):
-            if keep and rows < strassen.FEW_ROWS and self._words is None:
-                self._words = strassen.keep(self.isa, self.panels)
+        if strassen.pays(self.isa, rows, self.depth, self.channels):
             out = index * (self.channels * 4) if out_at is None else out_at
             given = strassen.Rows(source, source_at, out, self.depth, self.request.asymmetric)
             clamp = self.low, self.high, self.curved
-            words = self._words if rows < strassen.FEW_ROWS else None
-            strassen.add(launch, self.isa, given, self.panels, clamp, threads, words)
+            strassen.add(launch, self.isa, given, self.panels, clamp, threads)
             return
         products = self._by_row(rows)
         image = self._quantize_rows(launch, products[1], source, source_at, self.depth, threads)

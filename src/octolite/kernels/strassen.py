@@ -8,7 +8,8 @@ multiplication wraps at 32 bits without harm, as the result fits.
 Neighbouring rows belong to different blocks, and so do neighbouring panels: a pair of rows times a
 pair of panels is complete in itself, and nothing but results leaves the registers and the stack.
 The left factors are computed once for all panels (``factors``); the right ones from bytes whenever
-a panel is taken up (``widen``), or once for all runs where there are few rows. Source: the form
+a panel is taken up (``widen``): kept in memory they would be 3.5 times as large, which costs more
+than it saves as soon as they are not in the cache any more. Source: the form
 with 15 additions in Knuth, "The Art of Computer Programming", volume 2, section 4.6.4, due to
 Winograd.
 """
@@ -22,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from octolite.ir.types import Array
-from octolite.kernels import jit, pack
+from octolite.kernels import jit
 from octolite.kernels.dot import activate, rescale_centred, run_crossed, run_steps, zero_sum
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand, Place
+from octolite.kernels.launch import OUTPUT, Launch, Operand, Place
 from octolite.kernels.layer import copy_chunk
 from octolite.kernels.pack import Panels, round_up
 from octolite.kernels.prepare import RowGroup
@@ -59,8 +60,6 @@ ARGS = Record(
     panel_bytes=I64,
     panel_at=PTR,  # int64 [panel, 3]: unused, first channel, channels
     panel_count=I64,
-    words=PTR,  # right factors of all pairs of panels, where they are kept, see widen
-    kept=I64,  # whether they are
     steps=I64,  # steps of the tile in a block of depth; even
     scale=PTR,  # float32 [panel, width]
     bias=PTR,
@@ -78,8 +77,6 @@ ARGS = Record(
 PLACES = 7
 # Steps of a panel come in whole multiples of this: two blocks of an even number of steps.
 STEPS = 4
-# Rows under which the right factors are kept in memory, where that is allowed.
-FEW_ROWS = 256
 # Bytes of left factors that a tile goes over again and again, unless these are too few rows.
 _CACHED = 256 * 1024
 _LEAST_PAIRS = 128
@@ -114,17 +111,16 @@ def factors_unit(tile: Tile, asymmetric: bool) -> Unit:
 
 
 def unit(tile: Tile, curved: bool) -> Unit:
-    """``strassen(args, tile)``, and ``keep(args, pair)``."""
+    """``strassen(args, tile)``."""
 
     def emit(module: Any, isa: Isa) -> None:
         _emit_widen(module, tile)
         for height in tile.heights:
             _emit_block(module, tile, height, curved)
         _emit_tile(module, tile)
-        _emit_keep(module, tile)
 
     key = f"strassen {tile.name} {tile.heights}x{tile.width} tanh={curved}"
-    return Unit(key, ("strassen", "keep"), emit)
+    return Unit(key, ("strassen",), emit)
 
 
 def _emit_factors(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
@@ -198,7 +194,7 @@ def _emit_widen(module: Any, tile: Tile) -> None:
         args.panels + k.smin(pair * 2 + j, args.panel_count - 1) * args.panel_bytes
         for j in range(2)
     ]
-    place_bytes = right_bytes(tile, steps)
+    place_bytes = _right_bytes(tile, steps)
     for v in range(tile.vectors):
         with k.loop(0, steps, 2, carry=[zero_sum(k, tile)] * PLACES) as loop:
             two = []
@@ -221,7 +217,7 @@ def _emit_widen(module: Any, tile: Tile) -> None:
     k.ret()
 
 
-def right_bytes(tile: Tile, steps: Any) -> Any:
+def _right_bytes(tile: Tile, steps: Any) -> Any:
     """Of one right factor of a pair of panels: its words, and a sum for each channel."""
     return steps * (2 * tile.width * tile.depth) + 4 * tile.width
 
@@ -235,15 +231,12 @@ def _emit_tile(module: Any, tile: Tile) -> None:
     last = k.smin(first + args.chunk, args.pairs)
     first_panel = index // args.chunks * args.panel_chunk
     last_panel = k.smin(first_panel + args.panel_chunk, (args.panel_count + 1) // 2)
-    all_bytes = right_bytes(tile, args.steps) * PLACES
-    stack = k.stack(k.select(args.kept > 0, k.const(I64, 0), all_bytes))
+    factors = k.stack(_right_bytes(tile, args.steps) * PLACES)
     top = tile.heights[-1]
     whole = (last - first) // top * top
 
     with k.loop(first_panel, last_panel) as panels:
-        factors = k.select(args.kept > 0, args.words + panels.index * all_bytes, stack)
-        with k.when(args.kept < 1):
-            _call(k, "widen", address, panels.index, factors)
+        _call(k, "widen", address, panels.index, factors)
 
         def call(height: int, pair: Value) -> None:
             _call(k, f"block{height}", address, pair, panels.index, factors)
@@ -263,15 +256,6 @@ def _call(k: Builder, name: str, *args: Value) -> None:
     k.ir.call(k.module.globals[name], [a.raw for a in args])
 
 
-def _emit_keep(module: Any, tile: Tile) -> None:
-    """``keep(args, pair)``: the right factors of a pair of panels, into ``words``."""
-    k = Builder(module, "keep", (PTR, I64))
-    address, pair = k.args
-    args = ARGS.load(k, address)
-    _call(k, "widen", address, pair, args.words + pair * (right_bytes(tile, args.steps) * PLACES))
-    k.ret()
-
-
 def _emit_block(module: Any, tile: Tile, height: int, curved: bool) -> None:
     """``blockH(args, pair, panel, factors)``: so many pairs of rows times a pair of panels.
 
@@ -286,7 +270,7 @@ def _emit_block(module: Any, tile: Tile, height: int, curved: bool) -> None:
 
     def product(place: int, sums: list[Value]) -> list[Value]:
         """``sums`` and the product of the factors at ``place``."""
-        place_bytes = right_bytes(tile, args.steps)
+        place_bytes = _right_bytes(tile, args.steps)
         b = factors + place_bytes * place
         rows = [start + args.place_bytes * place for start in starts]
         if not tile.crossed:
@@ -360,11 +344,8 @@ def tile_of(isa: Isa) -> Tile | None:
     return tile if tile is not None and tile.code == isa.dot.code == np.int16 else None
 
 
-def pays(isa: Isa, rows: int, depth: int, channels: int, keep: bool) -> bool:
-    """Whether the products saved are worth the additions, in cycles.
-
-    ``keep``: right factors may stay in memory.
-    """
+def pays(isa: Isa, rows: int, depth: int, channels: int) -> bool:
+    """Whether the products saved are worth the additions, in cycles."""
     tile = tile_of(isa)
     if tile is None or rows < 4 * tile.heights[-1] or not MIN_DEPTH <= depth <= MAX_DEPTH:
         return False
@@ -372,29 +353,8 @@ def pays(isa: Isa, rows: int, depth: int, channels: int, keep: bool) -> bool:
     saved = round_up(rows, 2) * round_up(depth, STEPS * tile.depth)
     products = saved * round_up(channels, 2 * tile.width) / tile.rate * 7 / 8
     left_factors = rows * depth * 2 / tile.lanes
-    right_factors = 0 if keep and rows < FEW_ROWS else depth * channels * 2 / tile.lanes
+    right_factors = depth * channels * 1.25 / tile.lanes
     return products + left_factors + right_factors < plain
-
-
-def keep(isa: Isa, panels: Panels) -> Array:
-    """The right factors of ``panels``, for :func:`add`."""
-    tile = tile_of(isa)
-    assert tile is not None
-    pairs, steps = -(-panels.count // 2), panels.data.shape[2] // 2
-    words = pack.aligned((pairs, PLACES, right_bytes(tile, steps)), np.dtype(np.uint8))
-    launch = Launch((), 0)
-    given: dict[str, Operand] = {
-        "panels": panels.data,
-        "panel_bytes": panels.data.nbytes // panels.count,
-        "panel_count": panels.count,
-        "steps": steps,
-        "words": words,
-    }
-    fn = jit.load(unit(tile, False), isa)["keep"]
-    launch.add("keep", fn, ARGS, pairs, **(dict.fromkeys(ARGS.fields, 0) | given))
-    for step in launch.steps((), (), 0):
-        step.run()
-    return words
 
 
 @dataclass(frozen=True)
@@ -422,13 +382,9 @@ def add(
     panels: Panels,
     clamp: tuple[float, float, bool],
     threads: int,
-    words: Array | None = None,
 ) -> None:
-    """Have ``rows`` quantized and multiplied by ``panels``.
-
-    ``panels``: bytes, one tap, a multiple of ``STEPS`` steps. ``words``: what :func:`keep` gives
-    for them.
-    """
+    """Have ``rows`` quantized and multiplied by ``panels``: bytes, one tap, a multiple of ``STEPS``
+    steps."""
     tile = tile_of(isa)
     assert tile is not None
     low, high, curved = clamp
@@ -447,8 +403,6 @@ def add(
         panel_bytes=panels.data.nbytes // panels.count,
         panel_at=panels.at,
         panel_count=panels.count,
-        words=NOWHERE if words is None else words,
-        kept=words is not None,
         steps=steps,
         scale=panels.scale,
         bias=panels.bias,
