@@ -200,6 +200,28 @@ def test_integer_forms_fit_int16(form: winograd.Form) -> None:
     assert np.abs(form.g).sum(axis=1).max() ** 2 * 127 < 1 << 15
 
 
+@pytest.mark.parametrize("hybrid", [False, True], ids=["float", "hybrid"])
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((1, 7, 6, 64), 80), ((2, 33, 9, 16), 16), ((1, 3, 3, 256), 300)]
+)
+def test_threads_do_not_change_a_bit_of_winograd(
+    row: isa.Isa,
+    shape: tuple[int, ...],
+    channels: int,
+    hybrid: bool,
+    alone: Executor,
+    random: np.random.Generator,
+) -> None:
+    """Tiles of some panels and of some patches."""
+    problem = Problem.of(Conv((3, 3), shape[3], channels, hybrid=hybrid), random)
+    x = random.standard_normal(shape, np.float32)
+    expected = check(problem, x, row, alone, "same")
+    assert expected is not None
+    for threads in (2, 5):
+        with Executor(threads) as together:
+            np.testing.assert_array_equal(check(problem, x, row, together, "same"), expected)
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 @pytest.mark.parametrize("request_", [Conv((3, 3), 6, 5), Depthwise((3, 3), 6)])
 def test_poison_stays_in_its_image(
