@@ -212,7 +212,7 @@ class Image:
         self._buffers = buffers
         self._end = _DATA
         self._rooms: list[tuple[Array, int]] = []  # contents, and where they are in the machine
-        self._arrays: dict[int, tuple[Array, int]] = {}
+        self._arrays: dict[int, int] = {}
 
     def _take(self, size: int) -> tuple[int, int]:
         """Whole pages and where they end; the pages next to them are nobody's."""
@@ -231,8 +231,8 @@ class Image:
     def array(self, values: Array) -> int:
         """The same, once for each array."""
         if id(values) not in self._arrays:
-            self._arrays[id(values)] = values, self.constant(values.tobytes())
-        return self._arrays[id(values)][1]
+            self._arrays[id(values)] = self.constant(values.tobytes())
+        return self._arrays[id(values)]
 
     def there(self, here: int) -> int:
         """The address of a byte of a buffer, or of the one behind its last."""
@@ -247,27 +247,22 @@ class Image:
                 return self.there(here)
         raise AssertionError(f"{here:#x} is in no buffer that the emulation knows")
 
-    def fetch(self, arrays: bool) -> None:
-        """Bring back what steps have written, into ``arrays`` too, and give the memory back."""
-        for contents, start in (*self._rooms, *(self._arrays.values() if arrays else ())):
-            if not contents.flags.writeable:
-                continue
+    def fetch(self) -> None:
+        """Bring back what steps have written, and give the memory back."""
+        for contents, start in self._rooms:
             data = self._machine.read(start, contents.nbytes)
             contents[...] = np.frombuffer(data, contents.dtype).reshape(contents.shape)
         self._machine.unmap(_DATA, self._end - _DATA)
 
 
-def run(machine: Machine, steps: Sequence[Step], arrays: bool = False) -> None:
-    """Run the steps of launches, whose buffers are :class:`Guarded`, in ``machine``.
-
-    ``arrays``: steps may write to the arrays among their operands.
-    """
+def run(machine: Machine, steps: Sequence[Step]) -> None:
+    """Run the steps of launches, whose buffers are :class:`Guarded`, in ``machine``."""
     faults = {id(step.keep[1]): step.keep[1] for step in steps}
     image = Image(machine, [*(buffer.room for buffer in Guarded.alive), *faults.values()])
     for step in steps:
         args = image.constant(_moved(image, step.keep[0], bytes(step.args)))
         machine.call(step.fn, args, step.tiles)
-    image.fetch(arrays)
+    image.fetch()
 
 
 def _moved(image: Image, stage: Stage, packed: bytes) -> bytes:
@@ -286,7 +281,7 @@ def _moved(image: Image, stage: Stage, packed: bytes) -> bytes:
 
 def install(patch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Have everything for ARM rows run in ``machine``."""
-    native_load, native_run, native_run_now = jit.load, Executor.run, Step.run
+    native_load, native_run = jit.load, Executor.run
 
     def load(unit: jit.Unit, row: isa.Isa) -> Any:
         return machine.load(unit, row) if row.arch == "aarch64" else native_load(unit, row)
@@ -298,12 +293,5 @@ def install(patch: pytest.MonkeyPatch, machine: Machine) -> None:
         else:
             native_run(self, program, *rest)
 
-    def run_now(self: Step) -> None:
-        if _CODE <= self.fn < _END:
-            run(machine, [self], arrays=True)
-        else:
-            native_run_now(self)
-
     patch.setattr(jit, "load", load)
-    patch.setattr(Step, "run", run_now)
     patch.setattr(Executor, "run", run_steps)

@@ -140,7 +140,7 @@ def test_the_node_is_named_whose_constants_do_not_fit() -> None:
     model, _ = SVDF.cases[1].build(SVDF)
     node = model.main.nodes[0]
     node.set_input(3, graph.Value.constant("bias", np.zeros(5, np.float32)))
-    with pytest.raises(KernelError, match=r"SVDF 'out': bias has shape \[5\], expected \[6\]"):
+    with pytest.raises(KernelError, match=r"SVDF 'out': bias has shape \[5\], Svdf takes \[6\]"):
         octolite.Interpreter(model_content=write(model))
 
 

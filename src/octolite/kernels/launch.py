@@ -42,12 +42,6 @@ class Step:
     label: str
     keep: Any = None
 
-    def run(self) -> None:
-        """All tiles now, in the calling thread."""
-        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.fn)
-        for tile in range(self.tiles):
-            call(ctypes.addressof(self.args), tile)
-
 
 @dataclass(frozen=True)
 class Stage:
