@@ -1,21 +1,23 @@
-"""The AMX row with its tile registers in memory: everything but the registers themselves.
+"""The AMX row on machines that lack AMX, which emulators do not have either.
 
-Few machines have AMX, and emulators do not. Here each operation on a register works on a kilobyte
-of memory, so that packing, rows near and far, blocks, remainders and epilogues can be tested; what
-the compiler makes of the real ones is tested in ``test_isa.py``.
+Its machine code runs as it is, but for the tile instructions: each raises a signal, whose handler
+executes it (``amx_trap.c``).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import ctypes
 import itertools
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from octolite.kernels import amx, isa, spec
-from octolite.kernels.simd import I8, I32, Builder, Value, vec
+from octolite.kernels import isa, spec
 from octolite.runtime.executor import Executor
 from tests.kernels import test_convolution, test_fully_connected
 from tests.kernels.conftest import Problem
@@ -23,55 +25,30 @@ from tests.kernels.conftest import Problem
 AVX512, AMX = isa.by_name("avx512vnni"), isa.by_name("amx")
 pytestmark = pytest.mark.skipif(not AVX512.runs_here, reason="the row needs AVX-512 besides AMX")
 
-BYTES, SUMS = vec(I8, 64), vec(I32, 16)
 
-
-class InMemory(amx.Registers):
-    """A register is an address."""
-
-    def zero(self, k: Builder) -> Value:
-        room = k.local(amx.SIZE)
-        for row in range(amx.ROWS):
-            k.store(k.const(SUMS, 0), room + 64 * row)
-        return room
-
-    def load(self, k: Builder, address: Value, step: Value) -> Value:
-        room = k.local(amx.SIZE)
-        with k.loop(0, amx.ROWS) as rows:
-            k.store(k.load(BYTES, address + rows.index * step), room + rows.index * 64)
-        return room
-
-    def store(self, k: Builder, register: Value, address: Value) -> None:
-        with k.loop(0, amx.ROWS) as rows:
-            k.store(k.load(BYTES, register + rows.index * 64), address + rows.index * 64)
-
-    def multiply(self, k: Builder, acc: Value, a: Value, b: Value) -> Value:
-        with k.loop(0, amx.ROWS) as rows:
-            at = acc + rows.index * 64
-            with k.loop(0, 16, carry=[k.load(SUMS, at)]) as quads:
-                left = k.load(vec(I8, 4), a + rows.index * 64 + quads.index * 4).sext(I32)
-                right = k.load(BYTES, b + quads.index * 64).sext(I32)
-                product = left.pick([0, 1, 2, 3] * 16) * right
-                for i in range(4):
-                    quads.carry = [quads.carry[0] + product.pick(range(i, 64, 4))]
-            k.store(quads.carry[0], at)
-        return acc
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """What executes tile instructions."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("the handler of tile instructions takes Linux and a C compiler")
+    library = tmp_path_factory.mktemp("trap") / "amx_trap.so"
+    source = Path(__file__).with_name("amx_trap.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    found = ctypes.CDLL(str(library))
+    found.count.restype = ctypes.c_long
+    return found
 
 
 @pytest.fixture
-def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> isa.Isa:
-    monkeypatch.setenv("OCTOLITE_CACHE", str(tmp_path))  # which does not know this file's source
-    dense = dataclasses.replace(amx.amx_tile((16, 32), 2, InMemory()), name="tdpbssd in memory")
-    return dataclasses.replace(AVX512, name="amx in memory", dense=dense)
-
-
-def test_the_row_differs_from_amx_in_its_registers_alone(row: isa.Isa) -> None:
-    assert row.dense is not None
-    assert AMX.dense is not None
-    for field in ("lanes", "depth", "code", "offset", "weight", "heights", "vectors", "grain"):
-        assert getattr(row.dense, field) == getattr(AMX.dense, field)
-    for field in ("dot", "real", "lanes", "lean", "crossed", "words"):
-        assert getattr(row, field) == getattr(AMX, field)
+def row(trap: ctypes.CDLL) -> Iterator[isa.Isa]:
+    if AMX.runs_here:
+        pytest.skip("AMX runs here, as one of the rows that all kernels are tested on")
+    count = trap.count()
+    assert trap.install() == 0
+    yield AMX
+    assert trap.uninstall() == 0
+    assert trap.count() > count, "no tile instruction was executed"
 
 
 def test_rows_that_are_evenly_apart(
@@ -119,3 +96,10 @@ def test_windows_of_images(
         x = random.standard_normal((2, 7, 9, inside), np.float32)
         for geometry in ("same", "valid"):
             test_convolution.check(problem, x, row, alone, geometry)
+
+
+def test_threads_have_registers_of_their_own(row: isa.Isa, random: np.random.Generator) -> None:
+    problem = Problem.of(spec.FullyConnected(130, 200, hybrid=True), random)
+    x = random.standard_normal((400, 130), np.float32)
+    with Executor(3) as several:
+        test_fully_connected.check(problem, x, row, several)

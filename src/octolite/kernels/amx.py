@@ -36,51 +36,43 @@ class _Type(ir.Type):  # type: ignore[misc]
 _TYPE = _Type()
 
 
-class Registers:
-    """What can be done with tile registers."""
-
-    def zero(self, k: Builder) -> Value:
-        return self._call(k, "tilezero", _TYPE)
-
-    def load(self, k: Builder, address: Value, step: Value) -> Value:
-        """Rows that are ``step`` bytes apart."""
-        return self._call(k, "tileloadd64", _TYPE, address, step)
-
-    def store(self, k: Builder, register: Value, address: Value) -> None:
-        """Rows side by side."""
-        self._call(k, "tilestored64", VOID, address, k.const(I64, ROW_BYTES), register)
-
-    def multiply(self, k: Builder, acc: Value, a: Value, b: Value) -> Value:
-        """``acc[m, n] += Σ_k Σ_i a[m, 4k + i] · b[k, 4n + i]``, sums int32 and the rest int8."""
-        return self._call(k, "tdpbssd", _TYPE, k.const(I16, ROW_BYTES), acc, a, b)
-
-    def _call(self, k: Builder, name: str, result: Any, *args: Value) -> Value:
-        extents = (k.const(I16, ROWS), k.const(I16, ROW_BYTES))
-        return k.call(f"llvm.x86.{name}.internal", result, *extents, *args)
+def _call(k: Builder, name: str, result: Any, *args: Value) -> Value:
+    extents = (k.const(I16, ROWS), k.const(I16, ROW_BYTES))
+    return k.call(f"llvm.x86.{name}.internal", result, *extents, *args)
 
 
-def amx_tile(heights: tuple[int, ...], vectors: int, registers: Registers | None = None) -> Tile:
+def _load(k: Builder, address: Value, step: Value) -> Value:
+    """Rows that are ``step`` bytes apart."""
+    return _call(k, "tileloadd64", _TYPE, address, step)
+
+
+def _load_rows(k: Builder, rows: list[Value], at: Value) -> Value:
+    """Rows that are not evenly apart, as windows at the end of an image row, are copied first."""
+    step = rows[1].address() - rows[0].address()
+    steps = ((y.address() - x.address()).equals(step) for x, y in pairwise(rows))
+    even = reduce(lambda x, y: x & y, steps)
+    copied = k.local(SIZE)
+    with k.when(even ^ 1):
+        for r, row in enumerate(rows):
+            k.store(k.load(vec(I8, ROW_BYTES), row + at), copied + ROW_BYTES * r)
+    start = k.select(even, rows[0] + at, copied)
+    return _load(k, start, k.select(even, step, ROW_BYTES))
+
+
+def _multiply(k: Builder, acc: Value, a: Value, b: Value) -> Value:
+    """``acc[m, n] += Σ_k Σ_i a[m, 4k + i] · b[k, 4n + i]``, sums int32 and the rest int8."""
+    return _call(k, "tdpbssd", _TYPE, k.const(I16, ROW_BYTES), acc, a, b)
+
+
+def _split(acc: Value) -> list[Value]:
+    k = acc.k
+    room = k.local(SIZE)
+    _call(k, "tilestored64", VOID, room, k.const(I64, ROW_BYTES), acc)
+    return [k.load(vec(I32, ROW_BYTES // 4), room + ROW_BYTES * r) for r in range(ROWS)]
+
+
+def amx_tile(heights: tuple[int, ...], vectors: int) -> Tile:
     """``tdpbssd``: 16 rows by 16 channels by 64 products of signed bytes, wrapping."""
-    tiles = registers or Registers()
-
-    def load_a(k: Builder, rows: list[Value], at: Value) -> Value:
-        """Rows that are not evenly apart, as windows at the end of an image row, are copied."""
-        step = rows[1].address() - rows[0].address()
-        steps = ((y.address() - x.address()).equals(step) for x, y in pairwise(rows))
-        even = reduce(lambda x, y: x & y, steps)
-        copied = k.local(SIZE)
-        with k.when(even ^ 1):
-            for r, row in enumerate(rows):
-                k.store(k.load(vec(I8, ROW_BYTES), row + at), copied + ROW_BYTES * r)
-        start = k.select(even, rows[0] + at, copied)
-        return tiles.load(k, start, k.select(even, step, ROW_BYTES))
-
-    def split(acc: Value) -> list[Value]:
-        k = acc.k
-        room = k.local(SIZE)
-        tiles.store(k, acc, room)
-        return [k.load(vec(I32, ROW_BYTES // 4), room + ROW_BYTES * r) for r in range(ROWS)]
-
     return Tile(
         name="tdpbssd",
         lanes=ROW_BYTES // 4,
@@ -89,15 +81,15 @@ def amx_tile(heights: tuple[int, ...], vectors: int, registers: Registers | None
         offset=0,
         weight=np.dtype(np.int8),
         sum=I32,
-        load_a=load_a,
-        load_b=lambda k, at: tiles.load(k, at, k.const(I64, ROW_BYTES)),
-        emit=tiles.multiply,
+        load_a=_load_rows,
+        load_b=lambda k, at: _load(k, at, k.const(I64, ROW_BYTES)),
+        emit=_multiply,
         heights=heights,
         vectors=vectors,
         rate=700,
         mnemonic="tdpbssd",
         rows=ROWS,
         grain=4,
-        zero=tiles.zero,
-        split=split,
+        zero=lambda k: _call(k, "tilezero", _TYPE),
+        split=_split,
     )
