@@ -51,6 +51,10 @@ ARGS = Record(
 )
 
 
+# The most bytes of weights that are fetched ahead.
+_FETCHED = 20 * 1024
+
+
 def unit(tile: Tile, curved: bool, centred: bool = False) -> Unit:
     """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp; ``centred`` codes
     are kept less their zero point."""
@@ -84,9 +88,13 @@ def _emit_walk(module: Any, tile: Tile) -> None:
     last_panel = k.smin(first_panel + args.panel_chunk, args.panel_count)
     top = tile.heights[-1]
 
+    blocks = (last_row - first_row) // top
+    part = part_of(k, args.panel_bytes, blocks)
     with k.loop(first_panel, last_panel) as panels:
-        whole = (last_row - first_row) // top * top
-        with k.loop(first_row, first_row + whole, top) as rows:
+        whole = blocks * top
+        following = args.panels + (panels.index + 1) * args.panel_bytes
+        with k.loop(first_row, first_row + whole, top, carry=[k.const(I64, 0)]) as rows:
+            rows.carry = [fetch_part(k, following, args.panel_bytes, rows.carry[0], part)]
             _call_block(k, top, address, rows.index, panels.index)
         rest = last_row - first_row - whole
         least = 0
@@ -95,6 +103,23 @@ def _emit_walk(module: Any, tile: Tile) -> None:
                 _call_block(k, height, address, first_row + whole, panels.index)
             least = height
     k.ret()
+
+
+def part_of(k: Builder, size: Value, parts: Value) -> Value:
+    """Bytes that each of ``parts`` blocks has fetched of ``size`` bytes of weights that come next.
+
+    One block alone has nothing to do meanwhile, and more weights would drive out activations.
+    """
+    return k.select((parts > 1) & (size <= _FETCHED), (size // k.smax(parts, 1) + 63) & -64, 0)
+
+
+def fetch_part(k: Builder, start: Value, size: Value, done: Value, part: Value) -> Value:
+    """Have the next ``part`` bytes of weights fetched, of which ``done`` are. Gives how many now
+    are."""
+    stop = k.smin(done + part, size)
+    with k.loop(done, stop, 64) as lines:
+        k.prefetch(start + lines.index, level=2)
+    return stop
 
 
 def _call_block(k: Builder, height: int, address: Value, row: Value, panel: Value) -> None:

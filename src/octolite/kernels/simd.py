@@ -282,9 +282,9 @@ class Builder:
     def store(self, value: Value, address: Value) -> None:
         self.ir.store(value.raw, address.raw, align=1)
 
-    def prefetch(self, address: Value) -> None:
-        """Have the line at ``address`` fetched, if there is such memory, while others are used."""
-        hints = (self.const(I32, hint) for hint in (0, 3, 1))  # to be read, and soon; data
+    def prefetch(self, address: Value, level: int = 1) -> None:
+        """Have the line at ``address``, if there is one, brought to the cache of ``level``."""
+        hints = (self.const(I32, hint) for hint in (0, 4 - level, 1))  # to be read; data
         self.call("llvm.prefetch.p0", VOID, address, *hints)
 
     def stack(self, size: Value) -> Value:

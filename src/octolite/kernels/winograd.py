@@ -40,7 +40,7 @@ import numpy as np
 
 from octolite.ir.types import Array
 from octolite.kernels import jit, pack
-from octolite.kernels.dot import activate, rescale, run_steps, zero_sum
+from octolite.kernels.dot import activate, fetch_part, part_of, rescale, run_steps, zero_sum
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, Launch
@@ -290,12 +290,13 @@ def _emit_tile(module: Any, tile: Tile, form: Form) -> None:
         y, x = patch // args.patches_x * form.size, patch % args.patches_x * form.size
         source = args.a + (image * args.image_bytes + y * args.row_bytes + x * args.pixel_bytes)
         _invoke(k, "gather", address, source, codes + patches.index * layout.row)
+    size = args.panel_bytes // form.places
     with k.loop(first_panel, last_panel) as panels:
         weights = args.panels + panels.index * args.panel_bytes
         with k.loop(0, form.places) as places:
             line, out = codes + places.index * layout.place, sums + places.index * layout.sum_place
-            b = weights + places.index * (args.panel_bytes // form.places)
-            _blocks(k, tile, count, line, layout.row, b, args.steps, out)
+            b = weights + places.index * size
+            _blocks(k, tile, count, line, layout.row, b, size, args.steps, out)
         with k.loop(0, count) as patches:
             at = sums + patches.index * layout.sum
             _invoke(k, "scatter", address, at, image, first + patches.index, panels.index)
@@ -309,6 +310,7 @@ def _blocks(
     line: Value,
     row_bytes: Value,
     weights: Value,
+    size: Value,
     steps: Value,
     out: Value,
 ) -> None:
@@ -321,7 +323,9 @@ def _blocks(
         at = out + row * (4 * tile.width)
         _invoke(k, f"block{height}", line + row * row_bytes, row_bytes, weights, steps, at)
 
-    with k.loop(0, whole, top) as rows:
+    part = part_of(k, size, count // top)
+    with k.loop(0, whole, top, carry=[k.const(I64, 0)]) as rows:
+        rows.carry = [fetch_part(k, weights + size, size, rows.carry[0], part)]
         call(top, rows.index)
     least = 0
     for height in tile.heights:
