@@ -15,6 +15,9 @@ class Record:
 
     def __init__(self, **fields: Type) -> None:
         self.fields = fields
+        self._form = struct.Struct(
+            "<" + "".join("f4x" if f == F32 else "q" for f in fields.values())
+        )
 
     @property
     def size(self) -> int:
@@ -29,11 +32,7 @@ class Record:
     def _bytes(self, values: Mapping[str, float]) -> bytes:
         if values.keys() != self.fields.keys():
             raise TypeError(f"fields differ: {sorted(values.keys() ^ self.fields.keys())}")
-        parts = []
-        for name, kind in self.fields.items():
-            value = values[name]
-            parts.append(struct.pack("<f4x", value) if kind == F32 else struct.pack("<q", value))
-        return b"".join(parts)
+        return self._form.pack(*map(values.__getitem__, self.fields))
 
     def offset(self, name: str) -> int:
         """Where a field lies, in bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,8 @@ def assign(blocks: Sequence[Block]) -> tuple[list[int], int]:
     offsets = [0] * len(blocks)
     placed: list[int] = []  # by offset
     total = 0
-    for index in sorted(range(len(blocks)), key=lambda i: (-blocks[i].size, i)):
+    some = (i for i, block in enumerate(blocks) if block.size)
+    for index in sorted(some, key=lambda i: (-blocks[i].size, i)):
         block, position = blocks[index], 0
         for other in placed:
             if not block.meets(blocks[other]):
@@ -49,8 +51,7 @@ def assign(blocks: Sequence[Block]) -> tuple[list[int], int]:
                 break
             position = max(position, align(offsets[other] + blocks[other].size))
         offsets[index] = position
-        placed.append(index)
-        placed.sort(key=offsets.__getitem__)
+        insort(placed, index, key=offsets.__getitem__)
         total = max(total, align(position + block.size))
     return offsets, total
 

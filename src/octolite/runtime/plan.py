@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from octolite.errors import RuntimeModelError, ShapeError
 from octolite.ir.graph import Graph, Value
@@ -40,7 +40,7 @@ class Slot:
         """The shape when all of it is known."""
         if self.shape is None or None in self.shape:
             return None
-        return tuple(d for d in self.shape if d is not None)
+        return cast(tuple[int, ...], tuple(self.shape))
 
     @property
     def nbytes(self) -> int | None:
