@@ -187,8 +187,9 @@ def unit(expression: Expression, accesses: Sequence[Access]) -> Unit:
     return Unit(f"map {' '.join(map(str, accesses))} {expression.form}", ("map",), emit)
 
 
-WIDE = 4
-"""Vectors of the machine in one of the loop: what one waits for, others use."""
+WIDE = 2
+"""Vectors of the machine in one of the loop: while one waits, the other computes. With more, long
+expressions run out of registers."""
 
 
 def _widened(x: Value, lanes: int) -> Value:
