@@ -24,7 +24,7 @@ from octolite.kernels import isa
 TURN_SECONDS = 0.003
 # Before it, the threads of the one before get time to stop looking for work.
 PAUSE_SECONDS = 0.02
-# How often a turn is taken until it is not disturbed, and how many undisturbed ones say enough.
+# How often a turn is taken until it is not disturbed, and how many turns must count at least.
 TRIES, ENOUGH = 3, 5
 # How many inputs the quality of quantized results is averaged over.
 SAMPLES = 8
@@ -36,7 +36,8 @@ TOLERANCE = 1e-3
 class Timing:
     """Milliseconds of one run: the median, the quartiles around it, the least.
 
-    ``quiet``: turns in which no other process took the processor, of ``turns`` in all.
+    ``quiet``: turns in which no other process took the processor; ``taken``: those that count, of
+    ``turns`` in all.
     """
 
     median: float
@@ -44,6 +45,7 @@ class Timing:
     high: float
     least: float
     quiet: int
+    taken: int
     turns: int
 
 
@@ -141,10 +143,10 @@ def sqnr(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds of a call, the mean of a turn's; and whether the system took the processor away."""
+    """Seconds of a call, the mean of a turn's; how often the system took the processor away."""
 
     seconds: float
-    disturbed: bool
+    disturbed: int
 
 
 def take_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Turn]]:
@@ -176,16 +178,17 @@ def _turn(call: Callable[[], object], repeats: int) -> Turn:
         call()
     spent = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    return Turn(spent / repeats, after > before)
+    return Turn(spent / repeats, after - before)
 
 
 def summary(turns: Sequence[Turn]) -> Timing:
-    """Of the undisturbed turns, if there are enough of them, else of all."""
-    quiet = [turn.seconds for turn in turns if not turn.disturbed]
-    taken = quiet if len(quiet) >= ENOUGH else [turn.seconds for turn in turns]
+    """Of the third of the turns that was disturbed least, and of all that are as good."""
+    disturbed = sorted(turn.disturbed for turn in turns)
+    most = disturbed[min(max(ENOUGH, len(turns) // 3), len(turns)) - 1]
+    taken = [turn.seconds for turn in turns if turn.disturbed <= most]
     found = np.percentile(np.array(taken) * 1e3, [50, 25, 75, 0])
     median, low, high, least = (round(float(f), 5) for f in found)
-    return Timing(median, low, high, least, len(quiet), len(turns))
+    return Timing(median, low, high, least, disturbed.count(0), len(taken), len(turns))
 
 
 def machine() -> dict[str, str]:

@@ -154,24 +154,27 @@ def test_a_contender_that_lacks_an_operator_is_left_out() -> None:
     assert result.absent == {"Lacking float": "no FC here"}
 
 
-def test_disturbed_turns_do_not_count_where_there_are_others() -> None:
-    quiet = [measure.Turn(0.001 * n, False) for n in (1, 2, 3, 4, 5)]
-    disturbed = [measure.Turn(9.0, True)] * 6
-    found = measure.summary([*quiet, *disturbed])
+def test_the_turns_that_were_disturbed_least_count() -> None:
+    quiet = [measure.Turn(0.001 * n, 0) for n in (1, 2, 3, 4, 5)]
+    found = measure.summary([*quiet, *[measure.Turn(9.0, 3)] * 6])
     assert (found.median, found.low, found.high, found.least) == (3.0, 2.0, 4.0, 1.0)
-    assert (found.quiet, found.turns) == (5, 11)
-    assert measure.summary([*quiet[1:], *disturbed]).median == 9000.0
+    assert (found.quiet, found.taken, found.turns) == (5, 5, 11)
+    # A quiet machine: all of them.
+    assert measure.summary(quiet * 4).taken == 20
+    # Too few quiet ones: the next best, with all that are as good.
+    found = measure.summary([*quiet[:2], *[measure.Turn(0.007, 1)] * 4, measure.Turn(9.0, 2)])
+    assert (found.median, found.quiet, found.taken) == (7.0, 2, 6)
 
 
 def test_turns_alternate_and_are_taken_again_when_disturbed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[str] = []
-    turns = iter([measure.Turn(1.0, False)] * 2 + [measure.Turn(1.0, True)] * 4)
+    turns = iter([measure.Turn(1.0, 0)] * 2 + [measure.Turn(1.0, 2)] * 4)
 
     def turn(call: Any, repeats: int) -> measure.Turn:
         call()
-        return next(turns, measure.Turn(1.0, False))
+        return next(turns, measure.Turn(1.0, 0))
 
     monkeypatch.setattr(measure, "_turn", turn)
     calls = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
