@@ -25,7 +25,7 @@ def row(request: pytest.FixtureRequest) -> isa.Isa:
 
 
 def pointwise(depth: int, channels: int, **more: object) -> spec.Conv2D:
-    return spec.Conv2D((1, 1), depth, channels, hybrid=True, nonnegative=True, **more)  # type: ignore[arg-type]
+    return spec.Conv2D((1, 1), depth, channels, hybrid=True, rectified=True, **more)  # type: ignore[arg-type]
 
 
 def nonnegative(random: np.random.Generator, *shape: int) -> Array:

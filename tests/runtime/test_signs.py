@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 import octolite
 from octolite.ir import numerics
-from octolite.ir.graph import Model, Value
+from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import Activation, Array
 from octolite.kernels import x86
 from octolite.ops.case import Case
-from octolite.runtime.signs import nonnegative_values
+from octolite.runtime.signs import nonnegative_values, rectified_values
 from octolite.tflite import write
 from tests.ops.litert import arrays_of
 from tests.passes.building import Builder, gaussian
@@ -38,9 +39,9 @@ def test_no_operator_claims_too_much(cls: type[Any], case: Case) -> None:
                 assert not (result < 0).any()
 
 
-def names(b: Builder) -> set[str]:
-    """What is known of the results of the graph's nodes."""
-    found = nonnegative_values(b.graph)
+def names(b: Builder, values: Callable[[Graph], frozenset[int]]) -> set[str]:
+    """The results of the graph's nodes that are among ``values``."""
+    found = values(b.graph)
     return {v.name for node in b.graph.nodes for v in node.outputs if id(v) in found}
 
 
@@ -63,10 +64,25 @@ def test_signs_follow_the_graph() -> None:
     b.op("CONCATENATION", relu, sigmoid, name="side by side", axis=3)
     b.op("CONCATENATION", relu, x, name="beside the input", axis=3)
     b.op("NEG", relu, name="negated")
-    assert names(b) == {
+    assert names(b, nonnegative_values) == {
         "relu", "sigmoid", "both", "then relu", "with constant", "pool", "flat", "mean",
         "side by side",
     }  # fmt: skip
+
+
+def test_only_what_comes_from_sums_is_rectified() -> None:
+    b = Builder()
+    x = b.input(1, 8, 8, 4)
+    b.op("RELU", x, name="relu of the input")
+    hidden = b.op("CONV_2D", x, gaussian(4, 1, 1, 4), np.zeros(4, np.float32), name="linear")
+    relu = b.op("RELU6", hidden, name="relu")
+    gate = b.op("LOGISTIC", hidden, name="gate")
+    b.op("RESHAPE", gate, np.array([-1, 4], np.int32), name="flat gate")
+    b.op("MUL", relu, gate, name="gated")
+    b.op("CONV_2D", gate, gaussian(4, 1, 1, 4), None, name="fused", activation=Activation.RELU)
+    b.op("ADD", relu, relu, name="sum")
+    b.op("ADD", relu, x, name="with input")
+    assert names(b, rectified_values) == {"relu", "gated", "fused", "sum"}
 
 
 def two_layers(activation: Activation) -> bytes:

@@ -1,4 +1,4 @@
-"""1×1 convolutions of what is known to be >= 0, by microscaled codes."""
+"""1×1 convolutions of rectified sums, by microscaled codes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def tile_for(request: Conv2D, isa: Isa) -> Tile | None:
         raise KernelError(
             f"OCTOLITE_ACTIVATIONS cannot be {chosen!r}. {did_you_mean(chosen, CODES)}"
         )
-    fits = request.nonnegative and request.hybrid and per_pixel(request)
+    fits = request.rectified and request.hybrid and per_pixel(request)
     if chosen == "8bit" or not fits or not 0 < request.in_channels <= MAX_DEPTH:
         return None
     return isa.microscaled

@@ -123,8 +123,8 @@ class Conv2D(Request):
 
     ``hybrid``: w is int8 with a scale per output channel (or one). x is quantized per pixel in
     a 1×1 convolution and per image otherwise (see :func:`octolite.kernels.spec.per_pixel`).
-    ``nonnegative``: no x is below zero (NaN may be among them; what is below all the same may
-    count as zero), so that pixels may be quantized by
+    ``rectified``: no x is below zero (NaN may be among them; what is below all the same may count
+    as zero) and few are near the greatest, so that pixels may be quantized by
     :func:`octolite.ir.numerics.microscale_rows` where an instruction set gains by it.
     """
 
@@ -137,7 +137,7 @@ class Conv2D(Request):
     activation: Activation = Activation.NONE
     hybrid: bool = False
     asymmetric: bool = True
-    nonnegative: bool = False
+    rectified: bool = False
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

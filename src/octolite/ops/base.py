@@ -132,6 +132,9 @@ class Operator(ABC):
     custom: ClassVar[bool] = False
     nonnegative: ClassVar[Literal["always", "kept"] | None] = None
     """No result is ever negative, or none is where no float input is. (NaN is not negative.)"""
+    spread: ClassVar[Literal["sums", "kept", "bounded"]] = "kept"
+    """Results are sums of many products, so that few of them are near the greatest; or they are so
+    where inputs are; or they crowd at a bound."""
     keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]

@@ -79,6 +79,7 @@ class Conv2D(Convolution):
     """
 
     name = "CONV_2D"
+    spread = "sums"
     options = "Conv2DOptions"
     quantized_bias_type: int = attr(0)
     quant = QuantRule(weights={"weights": 0}, hybrid=True)
@@ -195,6 +196,7 @@ class DepthwiseConv2D(Convolution):
     """
 
     name = "DEPTHWISE_CONV_2D"
+    spread = "sums"
     options = "DepthwiseConv2DOptions"
     depth_multiplier: int = attr(1)
     quant = QuantRule(weights={"weights": 3}, hybrid=True)

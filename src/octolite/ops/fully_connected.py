@@ -20,6 +20,7 @@ class FullyConnected(Operator):
     """``out = act(x · weightsᵀ + bias)``; x [..., k] or flattened to [m, k], weights [n, k]."""
 
     name = "FULLY_CONNECTED"
+    spread = "sums"
     options = "FullyConnectedOptions"
     inputs = "input weights bias?"
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")

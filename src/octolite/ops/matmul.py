@@ -24,6 +24,7 @@ class BatchMatMul(Operator):
     """
 
     name = "BATCH_MATMUL"
+    spread = "sums"
     options = "BatchMatMulOptions"
     inputs = "x y"
     adj_x: bool = attr(False)

@@ -34,6 +34,7 @@ class Softmax(OverLastAxis):
     """``exp(beta · x) / Σ exp(beta · x)``."""
 
     name = "SOFTMAX"
+    spread = "bounded"
     nonnegative = "always"
     options = "SoftmaxOptions"
     beta: float = attr(1.0)

@@ -36,6 +36,7 @@ class TransposeConv(Operator):
     """
 
     name = "TRANSPOSE_CONV"
+    spread = "sums"
     options = "TransposeConvOptions"
     inputs = "output_shape weights input bias?"
     padding: Padding = attr(Padding.SAME)

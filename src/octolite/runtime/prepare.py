@@ -16,7 +16,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
 from octolite.runtime.fuse import fuse
-from octolite.runtime.signs import nonnegative_values
+from octolite.runtime.signs import rectified_values
 from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Prepared:
     units: list[Unit] = field(default_factory=list)
     known: dict[int, Array] = field(default_factory=dict)
     """Value id → array, for constants and for everything computed from constants alone."""
-    nonnegative: frozenset[int] = frozenset()
-    """Ids of values that are never negative."""
+    rectified: frozenset[int] = frozenset()
+    """Ids of values that are never negative, and not spread evenly."""
 
 
 def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
@@ -66,7 +66,7 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
     Raises what an operator raises for constants that do not fit it, with the node named.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
-    prepared = Prepared(graph, known=known, nonnegative=nonnegative_values(graph))
+    prepared = Prepared(graph, known=known, rectified=rectified_values(graph))
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
@@ -163,8 +163,8 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
 def _request(prepared: Prepared, node: Node, op: Operator) -> spec.AnyRequest | None:
     """What the operator asks of the kernels, and what only the graph knows of its inputs."""
     request = op.kernel(_operands(prepared, node))
-    if isinstance(request, spec.Conv2D) and id(node.inputs[0]) in prepared.nonnegative:
-        return replace(request, nonnegative=True)
+    if isinstance(request, spec.Conv2D) and id(node.inputs[0]) in prepared.rectified:
+        return replace(request, rectified=True)
     return request
 
 

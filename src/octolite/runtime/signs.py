@@ -1,4 +1,4 @@
-"""Which tensors of a graph are never negative, as far as its operators tell."""
+"""What operators tell of the numbers that a tensor will hold."""
 
 from __future__ import annotations
 
@@ -23,3 +23,19 @@ def nonnegative_values(graph: Graph) -> frozenset[int]:
         if node.op.gives_nonnegative(map(holds, node.inputs)):
             found.update(id(v) for v in node.outputs if v.dtype.is_float)
     return frozenset(found)
+
+
+def rectified_values(graph: Graph) -> frozenset[int]:
+    """Of :func:`nonnegative_values`, those that come from sums of many products.
+
+    Such numbers lie like one side of a bell: most blocks of them have a range of their own that
+    is well below that of the whole tensor. Of what nothing is known, say the graph's inputs, and
+    of what a sigmoid leaves, that cannot be said.
+    """
+    spread: set[int] = set()
+    for node in graph.nodes:
+        assert isinstance(node.op, Operator)
+        kept = node.op.spread == "kept" and any(id(v) in spread for v in node.inputs)
+        if kept or node.op.spread == "sums":
+            spread.update(map(id, node.outputs))
+    return nonnegative_values(graph) & spread
