@@ -90,7 +90,6 @@ TILED = (
     cell.unit,
     winograd.unit,
     strassen.unit,
-    strassen.factors_unit,
     prepare.unit,
     peak.tile_unit,
     microscaled.balance_unit,
@@ -125,7 +124,7 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     if row.words is not None:
         found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]
     if (tile := strassen.tile_of(row)) is not None:
-        found += [strassen.unit(tile, False), strassen.factors_unit(tile, True)]
+        found.append(strassen.unit(tile, False, True))
     coded = [tile for tile in tiles.values() if tile.sum == I32]
     if (tile := row.microscaled) is not None:
         found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]
@@ -298,7 +297,7 @@ def test_strassens_sums_stay_in_registers() -> None:
     row_ = isa.by_name("avx2")
     tile = strassen.tile_of(row_)
     assert tile is not None
-    text = jit.assembly(strassen.unit(tile, False), row_, X86)
+    text = jit.assembly(strassen.unit(tile, False, True), row_, X86)
     block = function(text, f"block{tile.heights[-1]}")
     stretches = [s.splitlines() for s in re.split(JUMP, block) if tile.mnemonic in s]
     assert [count(lines, tile.mnemonic) for lines in stretches] == [uses(tile)] * strassen.PLACES

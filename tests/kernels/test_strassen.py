@@ -121,14 +121,22 @@ def test_convolutions(
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.usefixtures("always")
 def test_threads_change_no_bit(
-    row: isa.Isa, threads: int, alone: Executor, random: np.random.Generator
+    row: isa.Isa,
+    threads: int,
+    alone: Executor,
+    random: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor does the way in which rows and panels are cut into tiles."""
     with Executor(threads) as crew:
         for m, k, n in ((9, 33, 40), (301, 64, 100), (64, 130, 257)):
             problem = Problem.of(spec.FullyConnected(k, n, hybrid=True), random)
             x = random.standard_normal((m, k), np.float32)
             expected = problem.run(row, x, alone)
-            for _ in range(5):
+            for pairs, panels in itertools.product((3, 64), (1, 8)):
+                monkeypatch.setattr(strassen, "_CACHED", pairs * 100)
+                monkeypatch.setattr(strassen, "_LEAST_PAIRS", pairs)
+                monkeypatch.setattr(strassen, "_LEAST_PANELS", panels)
                 np.testing.assert_array_equal(problem.run(row, x, crew), expected)
 
 

@@ -7,11 +7,10 @@ multiplication wraps at 32 bits without harm, as the result fits.
 
 Neighbouring rows belong to different blocks, and so do neighbouring panels: a pair of rows times a
 pair of panels is complete in itself, and nothing but results leaves the registers and the stack.
-The left factors are computed once for all panels (``factors``); the right ones from bytes whenever
-a panel is taken up (``widen``): kept in memory they would be 3.5 times as large, which costs more
-than it saves as soon as they are not in the cache any more. Source: the form
-with 15 additions in Knuth, "The Art of Computer Programming", volume 2, section 4.6.4, due to
-Winograd.
+The left factors are computed for all panels of a tile (``factors``), the right ones from bytes
+whenever a panel is taken up (``widen``): kept in memory they would be 3.5 times as large, which
+costs more than it saves as soon as they are not in the cache any more. Source: the form with 15
+additions in Knuth, "The Art of Computer Programming", volume 2, section 4.6.4, due to Winograd.
 """
 
 from __future__ import annotations
@@ -26,36 +25,23 @@ from octolite.ir.types import Array
 from octolite.kernels import jit
 from octolite.kernels.dot import activate, rescale_centred, run_crossed, run_steps, zero_sum
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import OUTPUT, Launch, Operand, Place
-from octolite.kernels.layer import copy_chunk
+from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Place
 from octolite.kernels.pack import Panels, round_up
 from octolite.kernels.prepare import RowGroup
 from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
 from octolite.kernels.tile import Isa, Tile
 
-FACTORS = Record(
-    source=PTR,  # float32, as are the next of prepare.ROWS
-    source_at=PTR,
-    depth=I64,
-    scale=PTR,
-    rows=I64,
-    half=I64,  # depth of a block
-    out=PTR,  # int16 [pairs, place, half]
-    place_bytes=I64,
-    row_bytes=I64,
-    cross=PTR,  # int32 [place, pairs]: see dot.run_crossed  (crossed tiles only)
-    pairs=I64,
-    chunk=I64,  # rows of a tile; a multiple of a vector
-)
-
 ARGS = Record(
-    a=PTR,  # as factors leaves it
-    place_bytes=I64,
-    row_bytes=I64,
-    cross=PTR,
-    pairs=I64,  # of rows
+    source=PTR,  # float32
+    source_at=PTR,  # int64 [rows]: where each row starts, in bytes
+    depth=I64,
     rows=I64,
+    pairs=I64,  # of rows
+    place_bytes=I64,  # of a left factor
+    a=PTR,  # int16 [pairs, place, depth of a block]: left factors, set by the tile
+    cross=PTR,  # int32 [place, pairs]: see dot.run_crossed, set by the tile
+    scale_of=PTR,  # float32 [rows]: scales of the codes, set by the tile
     panels=PTR,  # int8 [panel, step, vector, …]
     panel_bytes=I64,
     panel_at=PTR,  # int64 [panel, 3]: unused, first channel, channels
@@ -63,7 +49,6 @@ ARGS = Record(
     steps=I64,  # steps of the tile in a block of depth; even
     scale=PTR,  # float32 [panel, width]
     bias=PTR,
-    row_scale=PTR,  # float32 [rows]
     out=PTR,  # float32
     out_at=PTR,  # int64 [rows]: where the results of each row start, in bytes
     low=F32,
@@ -78,10 +63,12 @@ PLACES = 7
 # Steps of a panel come in whole multiples of this: two blocks of an even number of steps.
 STEPS = 4
 # Bytes of left factors that a tile goes over again and again, unless these are too few rows.
-_CACHED = 256 * 1024
-_LEAST_PAIRS = 128
+_CACHED = 512 * 1024
+_LEAST_PAIRS = 64
+# Pairs of panels that are worth quantizing rows for.
+_LEAST_PANELS = 8
 # Blocks of less are over before they have begun; more would need too much of a thread's stack.
-MIN_DEPTH, MAX_DEPTH = 32, 8192
+MIN_DEPTH, MAX_DEPTH = 32, 4096
 
 
 def left(a11: Any, a12: Any, a21: Any, a22: Any) -> list[Any]:
@@ -101,41 +88,33 @@ def right(b11: Any, b12: Any, b21: Any, b22: Any) -> list[Any]:
 # Code --------------------------------------------------------------------------------------
 
 
-def factors_unit(tile: Tile, asymmetric: bool) -> Unit:
-    """``factors(args, tile)``."""
-
-    def emit(module: Any, isa: Isa) -> None:
-        _emit_factors(module, isa, tile, asymmetric)
-
-    return Unit(f"left factors {tile.name} asymmetric={asymmetric}", ("factors",), emit)
-
-
-def unit(tile: Tile, curved: bool) -> Unit:
+def unit(tile: Tile, curved: bool, asymmetric: bool) -> Unit:
     """``strassen(args, tile)``."""
 
     def emit(module: Any, isa: Isa) -> None:
+        _emit_factors(module, isa, tile, asymmetric)
         _emit_widen(module, tile)
         for height in tile.heights:
             _emit_block(module, tile, height, curved)
         _emit_tile(module, tile)
 
-    key = f"strassen {tile.name} {tile.heights}x{tile.width} tanh={curved}"
+    key = f"strassen {tile.name} {tile.heights}x{tile.width} tanh={curved} asymmetric={asymmetric}"
     return Unit(key, ("strassen",), emit)
 
 
 def _emit_factors(module: Any, isa: Isa, tile: Tile, asymmetric: bool) -> None:
-    """``factors(args, tile)``: the left factors of a chunk of rows, each quantized by its own
-    range."""
-    k = Builder(module, "factors", (PTR, I64))
-    args = FACTORS.load(k, k.args[0])
-    first = k.args[1] * args.chunk
-    last = k.smin(first + args.chunk, args.rows)
+    """``factors(args)``: the left factors of all rows, each quantized by its own range."""
+    k = Builder(module, "factors", (PTR,), local=True)
+    args = ARGS.load(k, k.args[0])
     code_bytes = (args.depth + 2 * isa.lanes) * 2
     codes = k.stack(code_bytes * isa.lanes)
-    group = RowGroup(k, isa, tile, asymmetric, args)
-    with k.loop(first, last, isa.lanes) as groups:
+    rows_of = SimpleNamespace(
+        source=args.source, source_at=args.source_at, depth=args.depth, scale=args.scale_of
+    )
+    group = RowGroup(k, isa, tile, asymmetric, rows_of)
+    with k.loop(0, args.rows, isa.lanes) as groups:
         start = groups.index
-        count = k.smin(last - start, isa.lanes)
+        count = k.smin(args.rows - start, isa.lanes)
         group.measure(start, count)
         with k.loop(0, count) as rows:
             group.encode(start, rows.index, codes + rows.index * code_bytes)
@@ -149,21 +128,22 @@ def _combine(k: Builder, tile: Tile, args: SimpleNamespace, rows: list[Value], p
     """The left factors of a pair of rows of codes."""
     lanes = 2 * tile.lanes
     words, codes = vec(I32, tile.lanes), vec(I16, lanes)
-    whole = k.smax(args.depth - args.half, 0) // lanes * lanes
+    block = args.steps * tile.depth
+    whole = k.smax(args.depth - block, 0) // lanes * lanes
     swap = [lane ^ 1 for lane in range(tile.lanes)]
-    out = args.out + pair * args.row_bytes
+    out = args.a + pair * (args.place_bytes * PLACES)
 
     def load(i: int, j: int, at: Value, masked: bool) -> Value:
         """Codes of a block; zeros behind its end."""
-        address = rows[i] + (at + args.half * j) * 2
+        address = rows[i] + (at + block * j) * 2
         if not masked:
             return k.load(words, address).bits(codes)
-        end = k.smin(args.depth - args.half * j, args.half)
+        end = k.smin(args.depth - block * j, block)
         mask = k.first((end - at + 1) >> 1, tile.lanes)
         return k.load_first(words, address, mask).bits(codes)
 
     sums = [zero_sum(k, tile)] * PLACES
-    for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, args.half, True)):
+    for start, stop, masked in ((k.const(I64, 0), whole, False), (whole, block, True)):
         with k.loop(start, stop, lanes, carry=sums) as loop:
             at = loop.index
             a = [load(i, j, at, masked) for i in range(2) for j in range(2)]
@@ -225,31 +205,53 @@ def _right_bytes(tile: Tile, steps: Any) -> Any:
 def _emit_tile(module: Any, tile: Tile) -> None:
     """``strassen(args, tile)``: a chunk of pairs of rows by a chunk of pairs of panels."""
     k = Builder(module, "strassen", (PTR, I64))
-    address, index = k.args
-    args = ARGS.load(k, address)
+    given, index = k.args
+    args = ARGS.load(k, given)
     first = index % args.chunks * args.chunk
-    last = k.smin(first + args.chunk, args.pairs)
+    count = k.smin(args.pairs - first, args.chunk)
+    address = _for_tile(k, args, given, first, count)
     first_panel = index // args.chunks * args.panel_chunk
     last_panel = k.smin(first_panel + args.panel_chunk, (args.panel_count + 1) // 2)
     factors = k.stack(_right_bytes(tile, args.steps) * PLACES)
     top = tile.heights[-1]
-    whole = (last - first) // top * top
+    whole = count // top * top
 
+    _call(k, "factors", address)
     with k.loop(first_panel, last_panel) as panels:
         _call(k, "widen", address, panels.index, factors)
 
         def call(height: int, pair: Value) -> None:
             _call(k, f"block{height}", address, pair, panels.index, factors)
 
-        with k.loop(first, first + whole, top) as rows:
+        with k.loop(0, whole, top) as rows:
             call(top, rows.index)
-        rest = last - first - whole
+        rest = count - whole
         least = 0
         for height in tile.heights:  # what is left takes the lowest block that holds it
             with k.when((rest > least) & (rest <= height)):
-                call(height, first + whole)
+                call(height, whole)
             least = height
     k.ret()
+
+
+def _for_tile(k: Builder, args: SimpleNamespace, given: Value, first: Value, count: Value) -> Value:
+    """A record for the pairs of a tile alone, with room for what is made of their rows."""
+    record = k.stack(k.const(I64, ARGS.size))
+    with k.loop(0, ARGS.size, 8) as fields:
+        k.store(k.load(I64, given + fields.index), record + fields.index)
+    row = first * 2
+    changed = {
+        "source_at": args.source_at + row * 8,
+        "out_at": args.out_at + row * 8,
+        "rows": k.smin(args.rows - row, count * 2),
+        "pairs": count,
+        "a": k.stack(count * (args.place_bytes * PLACES)),
+        "cross": k.stack(count * (4 * PLACES)),
+        "scale_of": k.stack(count * 8),
+    }
+    for name, value in changed.items():
+        k.store(value, record + ARGS.offset(name))
+    return record
 
 
 def _call(k: Builder, name: str, *args: Value) -> None:
@@ -265,7 +267,7 @@ def _emit_block(module: Any, tile: Tile, height: int, curved: bool) -> None:
     address, first, panel, factors = k.args
     args = ARGS.load(k, address)
     pairs = [k.smin(first + r, args.pairs - 1) for r in range(height)]
-    starts = [args.a + pair * args.row_bytes for pair in pairs]
+    starts = [args.a + pair * (args.place_bytes * PLACES) for pair in pairs]
     zeros = [zero_sum(k, tile)] * (height * tile.vectors)
 
     def product(place: int, sums: list[Value]) -> list[Value]:
@@ -320,7 +322,7 @@ def _finish(
     base = args.out + k.load(I64, place + 8) * 4
     results = []
     for r, row in enumerate(rows):
-        factor = k.load(F32, args.row_scale + row * 4)
+        factor = k.load(F32, args.scale_of + row * 4)
         out = base + k.load(I64, args.out_at + row * 8)
         for v in range(tile.vectors):
             acc = sums[r * tile.vectors + v]
@@ -353,7 +355,7 @@ def pays(isa: Isa, rows: int, depth: int, channels: int) -> bool:
     saved = round_up(rows, 2) * round_up(depth, STEPS * tile.depth)
     products = saved * round_up(channels, 2 * tile.width) / tile.rate * 7 / 8
     left_factors = rows * depth * 2 / tile.lanes
-    right_factors = depth * channels * 1.25 / tile.lanes
+    right_factors = depth * channels * 2 / tile.lanes
     return products + left_factors + right_factors < plain
 
 
@@ -389,16 +391,23 @@ def add(
     assert tile is not None
     low, high, curved = clamp
     steps, panel_pairs = panels.data.shape[2] // 2, -(-panels.count // 2)
-    factors = _add_factors(launch, isa, tile, rows, steps * tile.depth, threads)
-    pairs = -(-rows.count // 2)
-    chunk, panel_chunk = _tiling(tile, pairs, steps * tile.depth, panel_pairs, threads)
+    pairs, place_bytes = -(-rows.count // 2), _place_bytes(tile, steps)
+    chunk, panel_chunk = _tiling(pairs, PLACES * place_bytes, panel_pairs, threads)
     chunks = -(-pairs // chunk)
     launch.add(
         f"hybrid strassen {tile.name} {isa.name}",
-        jit.load(unit(tile, curved), isa)["strassen"],
+        jit.load(unit(tile, curved, rows.asymmetric), isa)["strassen"],
         ARGS,
         chunks * -(-panel_pairs // panel_chunk),
-        **factors,
+        source=rows.source,
+        source_at=rows.at,
+        depth=rows.depth,
+        rows=rows.count,
+        pairs=pairs,
+        place_bytes=place_bytes,
+        a=NOWHERE,
+        cross=NOWHERE,
+        scale_of=NOWHERE,
         panels=panels.data,
         panel_bytes=panels.data.nbytes // panels.count,
         panel_at=panels.at,
@@ -416,53 +425,23 @@ def add(
     )
 
 
-def _add_factors(
-    launch: Launch, isa: Isa, tile: Tile, rows: Rows, half: int, threads: int
-) -> dict[str, Operand]:
-    """Have the left factors computed, and say where they are, as ``ARGS`` calls it."""
-    pairs = -(-rows.count // 2)
-    place_bytes = _place_bytes(tile, half)
-    out, cross = launch.reserve(pairs * PLACES * place_bytes), launch.reserve(PLACES * pairs * 4)
-    scale = launch.reserve(rows.count * 4)
-    chunk = round_up(copy_chunk(rows.count, rows.depth, threads), isa.lanes)
-    shared: dict[str, Operand] = {
-        "place_bytes": place_bytes,
-        "row_bytes": PLACES * place_bytes,
-        "cross": cross,
-        "pairs": pairs,
-        "rows": rows.count,
-    }
-    launch.add(
-        "quantize rows",
-        jit.load(factors_unit(tile, rows.asymmetric), isa)["factors"],
-        FACTORS,
-        -(-rows.count // chunk),
-        **shared,
-        source=rows.source,
-        source_at=rows.at,
-        depth=rows.depth,
-        scale=scale,
-        half=half,
-        out=out,
-        chunk=chunk,
-    )
-    return {**shared, "a": out, "row_scale": scale}
-
-
-def _tiling(tile: Tile, pairs: int, half: int, panels: int, threads: int) -> tuple[int, int]:
-    """Pairs of rows and of panels of a tile. Every piece of rows widens its panels anew, so that
-    rows are cut only where they are many."""
-    most = max(_LEAST_PAIRS, _CACHED // (PLACES * _place_bytes(tile, half)))
+def _tiling(pairs: int, row_bytes: int, panels: int, threads: int) -> tuple[int, int]:
+    """Pairs of rows and of panels of a tile. Every piece of rows widens its panels anew, and every
+    piece of panels quantizes its rows anew, so that neither is cut into small pieces."""
+    most = max(_LEAST_PAIRS, _CACHED // row_bytes)
     chunk, panel_chunk = -(-pairs // -(-pairs // most)), panels
     wanted = 4 * threads if threads > 1 else 1
-    while -(-pairs // chunk) * -(-panels // panel_chunk) < wanted and panel_chunk > 1:
-        panel_chunk = -(-panel_chunk // 2)
-    while -(-pairs // chunk) * panels < wanted and chunk > 8 * tile.heights[-1]:
-        chunk = -(-chunk // 2)
-    return round_up(chunk, tile.heights[-1]), panel_chunk
+    while (tiles := -(-pairs // chunk) * -(-panels // panel_chunk)) < wanted:
+        if chunk >= 2 * _LEAST_PAIRS:
+            chunk = -(-chunk // 2)
+        elif panel_chunk >= 2 * _LEAST_PANELS or (tiles < threads and panel_chunk > 1):
+            panel_chunk = -(-panel_chunk // 2)
+        else:
+            break
+    return chunk, panel_chunk
 
 
-def _place_bytes(tile: Tile, half: int) -> int:
+def _place_bytes(tile: Tile, steps: int) -> int:
     """Of a left factor of one pair of rows: whole vectors, and an odd number of cache lines, so
     that those of several rows fall into different sets of the cache."""
-    return (-(-round_up(half, 2 * tile.lanes) * 2 // 64) | 1) * 64
+    return (-(-round_up(steps * tile.depth, 2 * tile.lanes) * 2 // 64) | 1) * 64
