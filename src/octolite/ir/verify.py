@@ -40,6 +40,12 @@ def edges_agree(graph: Graph) -> Iterator[str]:
 
 def values_have_a_source(graph: Graph) -> Iterator[str]:
     inputs = {id(v) for v in graph.inputs}
+    if len(inputs) < len(graph.inputs):
+        yield "a value is an input twice"
+    for value in graph.inputs:
+        if value.producer is not None or value.is_constant:
+            other = "a constant" if value.is_constant else f"the result of {value.producer}"
+            yield f"{value.name!r} is an input and {other}"
     for value in graph.values():
         if value.producer is None and not value.is_constant and not value.is_variable:
             if id(value) not in inputs:

@@ -29,13 +29,24 @@ from octolite.ops.base import REGISTRY, Attribute, Operator, operator_class
 from octolite.tflite import schema
 from octolite.tflite.mapped import load
 from octolite.tflite.tables import BOOL, INT8, INT32, UINT8, UINT32, UINT64, Content, Table
+from octolite.tflite.verify import verify as verify_tables
 
 # What flatbuffers' accessors raise when offsets lead outside the file.
 _BROKEN = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 
 
-def read(source: str | PathLike[str] | bytes) -> Model:
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes that may be taken for what a file holds in a denser form, when nothing else is said."""
+
+MOST_AXES = 32
+"""Axes that a tensor may have; NumPy's arrays have no more."""
+
+
+def read(source: str | PathLike[str] | bytes, memory_limit: int = MEMORY_LIMIT) -> Model:
     """Read a ``.tflite`` file, given by its path or as its bytes.
+
+    Constants are views of the file, save those that it holds in a denser form than arrays do
+    (int4, strings), which may take ``memory_limit`` bytes.
 
     Raises:
         FormatError: the bytes are no such file, or lead outside themselves.
@@ -49,8 +60,9 @@ def read(source: str | PathLike[str] | bytes) -> Model:
             "not a TFLite model: the file identifier should be 'TFL3' and is "
             f"{content[4:8]!r} ({len(content):,} bytes)"
         )
+    verify_tables(content)
     try:
-        model = _Reader(content).model()
+        model = _Reader(content, memory_limit).model()
     except _BROKEN as error:
         raise FormatError(f"the TFLite file is damaged: {error}") from error
     for graph in model.graphs:
@@ -60,10 +72,13 @@ def read(source: str | PathLike[str] | bytes) -> Model:
 
 
 class _Reader:
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, memory_limit: int) -> None:
         self.content = content
+        self.limit = self.left = memory_limit
         self.root = Table.root(content)
-        self.operators = [self._operator_name(t) for t in self.root.tables(schema.Model.CODES)]
+        codes = self.root.tables(schema.Model.CODES)
+        self.operators = [self._operator_name(t) for t in codes]
+        self.versions = [t.number(schema.OperatorCode.VERSION, INT32, 1) for t in codes]
         self.buffers = self.root.tables(schema.Model.BUFFERS)
         self.unsupported: dict[str, list[str]] = {}
         self.arrays: dict[tuple[int, int, Shape], Array] = {}
@@ -89,7 +104,7 @@ class _Reader:
             graphs,
             [self._signature(s, graphs, values) for s in root.tables(fields.SIGNATURES)],
             {
-                m.text(metadata.NAME): self._raw(m.number(metadata.BUFFER, UINT32)).tobytes()
+                m.text(metadata.NAME): self._metadata(m.number(metadata.BUFFER, UINT32))
                 for m in root.tables(fields.METADATA)
             },
             root.text(fields.DESCRIPTION),
@@ -117,6 +132,20 @@ class _Reader:
         data = buffer.vector(fields.DATA, np.uint8)
         return np.empty(0, np.uint8) if data is None else data
 
+    def _metadata(self, index: int) -> bytes:
+        raw = self._raw(index)
+        self._spend(raw.size, "the metadata")
+        return raw.tobytes()
+
+    def _spend(self, size: int, what: str) -> None:
+        """Count bytes that are taken beside the file's own."""
+        self.left -= size
+        if self.left < 0:
+            raise FormatError(
+                f"{what}: what the file holds in a denser form needs more than the limit of "
+                f"{self.limit:,} bytes; give the Interpreter a larger memory_limit"
+            )
+
     # -- graphs -----------------------------------------------------------------------------------
 
     def _fill(self, graph: Graph, table: Table, graphs: list[Graph]) -> list[Value]:
@@ -141,7 +170,7 @@ class _Reader:
         dtype = dtype_from_code(table.number(fields.TYPE, INT8))
         name = table.text(fields.NAME) or f"tensor_{index}"
         shape: Shape | None = self._shape(table, name)
-        quant = self._quant(table.table(fields.QUANTIZATION), name)
+        quant = self._quant(table.table(fields.QUANTIZATION), name, dtype)
         is_variable = bool(table.number(fields.IS_VARIABLE, BOOL))
         data = None
         if shape is not None and not computed and not is_variable:
@@ -153,13 +182,15 @@ class _Reader:
     def _shape(self, table: Table, name: str) -> Shape:
         shape = _indices(table, schema.Tensor.SHAPE)
         signature = _indices(table, schema.Tensor.SIGNATURE)
+        if len(shape) > MOST_AXES:
+            raise FormatError(f"tensor {name!r} has {len(shape)} axes, more than {MOST_AXES}")
         if any(d < 0 for d in shape):
             raise FormatError(f"tensor {name!r} has the negative extent {min(shape)}")
         if len(signature) == len(shape):
             return tuple(None if s < 0 else d for d, s in zip(shape, signature, strict=True))
         return tuple(shape)
 
-    def _quant(self, table: Table | None, name: str) -> Quant | None:
+    def _quant(self, table: Table | None, name: str, dtype: DType) -> Quant | None:
         fields = schema.Quantization
         scale = None if table is None else table.vector(fields.SCALE, np.float32)
         if table is None or scale is None or not scale.size:
@@ -172,6 +203,10 @@ class _Reader:
                     f"tensor {name!r} has {scale.size} scales and {given.size} zero points"
                 )
             zero_point = np.broadcast_to(given, scale.shape).copy()
+            codes = np.iinfo(dtype.numpy if dtype.is_integer else np.int32)
+            if given.min() < codes.min or given.max() > codes.max:
+                worst = max(given.tolist(), key=abs)
+                raise FormatError(f"tensor {name!r} of {dtype} has the zero point {worst}")
         return Quant(scale.copy(), zero_point, table.number(fields.AXIS, INT32))
 
     def _constant(self, index: int, dtype: DType, shape: Shape, name: str) -> Array | None:
@@ -182,6 +217,8 @@ class _Reader:
             raw = self._raw(index)
             if raw.size == 0 and 0 not in shape:
                 return None
+            if dtype is INT4 or dtype is STRING:  # two codes a byte; 4 bytes and more a string
+                self._spend(raw.size * (2 if dtype is INT4 else 16), f"tensor {name!r}")
             self.arrays[key] = decode(raw, dtype, shape, name)
         return self.arrays[key]
 
@@ -193,6 +230,11 @@ class _Reader:
         name = _pick(self.operators, code, f"node {position}")
         if name not in REGISTRY:
             self.unsupported.setdefault(name, []).append(str(position))
+            return
+        latest = schema.LATEST_VERSIONS.get(name, 1)
+        if self.versions[code] > latest and not REGISTRY[name].custom:
+            wanted = f"{name} of version {self.versions[code]} (known up to {latest})"
+            self.unsupported.setdefault(wanted, []).append(str(position))
             return
         cls = operator_class(name)
         where = f"node {position} ({name})"
@@ -311,7 +353,8 @@ def decode(raw: Array, dtype: DType, shape: Shape, name: str) -> Array:
     if dtype is INT4:
         nibbles = np.stack([raw << 4, raw & 0xF0], axis=1).reshape(-1)[:count]
         return (nibbles.view(np.int8) >> 4).reshape(extents)
-    return raw.view(dtype.numpy).reshape(extents)
+    array = raw.view(dtype.numpy).reshape(extents)
+    return array if array.flags.aligned else array.copy()
 
 
 def _decode_strings(raw: Array, count: int, name: str) -> Array:
