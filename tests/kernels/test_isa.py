@@ -304,6 +304,22 @@ def test_strassens_sums_stay_in_registers() -> None:
     assert not any(spilled(lines) for lines in stretches)
 
 
+@pytest.mark.parametrize(
+    "row_", [isa.by_name("avx2"), isa.by_name("avx512vnni")], ids=lambda r: r.name
+)
+def test_few_channels_take_a_narrow_tile(row_: isa.Isa) -> None:
+    tile = row_.real
+    for channels in (tile.width, 3 * tile.width, 20 * tile.width + 1):
+        assert tile.fitting(channels) is tile
+    narrow = tile.fitting(tile.lanes)
+    assert narrow.width == tile.lanes
+    loop = hot_loop(
+        jit.assembly(dot.unit(narrow, False), row_, X86), f"block{narrow.heights[-1]}", "vfmadd"
+    )
+    assert count(loop, "vfmadd") == uses(narrow)
+    assert not spilled(loop), "something is spilled in the inner loop"
+
+
 def test_tiles_of_a_row_fit_together() -> None:
     """Panels of the dot tile are packed again for others, which share its tables; states go a row
     at a time; two rows that are left over take the lowest block."""

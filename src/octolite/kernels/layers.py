@@ -39,8 +39,10 @@ class DotLayer(Layer):
         fewer = request.hybrid and by_row and strassen.tile_of(isa) is not None
         if request.hybrid and isinstance(request, Conv2D) and isa.dense is not None and not fewer:
             tile = isa.dense
-        super().__init__(request, isa, tile, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
         groups = request.groups if isinstance(request, Conv2D) else 1
+        if isinstance(request, Conv2D) and not request.hybrid:
+            tile = tile.fitting(request.out_channels // groups)
+        super().__init__(request, isa, tile, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
         self.depth = weights.shape[2]
         self.channels = weights.shape[0]
         self.work = weights.size

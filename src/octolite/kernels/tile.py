@@ -8,7 +8,7 @@ row ``m`` or several, ``n`` channels at once and ``k`` depths.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from llvmlite import binding as llvm
@@ -24,6 +24,10 @@ LoadB = Callable[[Builder, Value], Value]
 
 def _only(acc: Value) -> list[Value]:
     return [acc]
+
+
+# Rows of a block whose addresses all find a register.
+_ADDRESSES = 12
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,14 @@ class Tile:
     def width(self) -> int:
         """Channels of a block, which is the width of a packed panel."""
         return self.lanes * self.vectors
+
+    def fitting(self, channels: int) -> Tile:
+        """This tile, or a higher one of single vectors where many lanes would have no channel."""
+        empty = -channels % self.width
+        if empty < self.lanes or 8 * empty < channels:
+            return self
+        most = min(self.heights[-1] * self.vectors, _ADDRESSES)
+        return replace(self, vectors=1, heights=(*self.heights, most))
 
     @property
     def centred(self) -> bool:
