@@ -6,8 +6,10 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Graph, callees_first
 from octolite.ir.types import Array
+from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED
 from octolite.runtime.context import Context
 from octolite.runtime.executor import Executor
 from octolite.runtime.plan import make_plan
@@ -33,32 +35,65 @@ class Callees:
         executor: Executor,
         threads: int,
         memory_limit: int,
+        call_limit: int = CALL_LIMIT,
     ) -> None:
         called = callees_first(graphs)
-        self._prepared = {id(graph): prepare(graph, hybrid) for graph in called}
+        self._prepared = {id(graph): prepare(graph, hybrid, memory_limit) for graph in called}
         self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
         self._executor = executor
         self._threads = threads
         self._memory_limit = memory_limit
+        self._call_limit = call_limit
+        self._calls = self._depth = 0
 
     def clone(self, executor: Executor) -> Callees:
         """The same graphs with memory of their own, run by ``executor``."""
         other = copy.copy(self)
         other._contexts, other._executor = {}, executor
+        other._calls = other._depth = 0
         return other
 
     def __call__(self, graph: Graph, arrays: Sequence[Array]) -> list[Array]:
-        """The outputs of ``graph`` for ``arrays``; they hold until it is called again."""
+        """The outputs of ``graph`` for ``arrays``; they hold until it is called again.
+
+        Raises :class:`RuntimeModelError` when graphs have been called too often, or are nested
+        too deep.
+        """
+        self._count(graph)
         context = self._context(graph, tuple(a.shape for a in arrays))
         context.feed(arrays)
-        context.run()
+        self._depth += 1
+        try:
+            context.run()
+        finally:
+            self._depth -= 1
         return context.results()
 
+    def _count(self, graph: Graph) -> None:
+        self._calls += 1
+        if self._calls > self._call_limit:
+            raise RuntimeModelError(
+                f"graph {graph.name!r} is to be run, but control flow has run graphs "
+                f"{self._call_limit:,} times already; if that is no endless loop, give the "
+                "Interpreter a larger call_limit"
+            )
+        if self._depth >= MOST_NESTED:
+            raise RuntimeModelError(
+                f"graph {graph.name!r} is to be run within {self._depth} others; control flow "
+                f"may be nested {MOST_NESTED} deep"
+            )
+
     def start(self, graphs: Iterable[Graph]) -> None:
-        """Set the state of ``graphs`` to zero."""
+        """An operator is about to run ``graphs``: set their state to zero."""
+        if not self._depth:
+            self._calls = 0
         for graph in graphs:
             for context in self._contexts.get(id(graph), {}).values():
                 context.reset_variables()
+
+    @staticmethod
+    def _bytes(contexts: OrderedDict[Shapes, Context]) -> int:
+        return sum(c.plan.arena_bytes for c in contexts.values())
 
     def _context(self, graph: Graph, shapes: Shapes) -> Context:
         contexts = self._contexts.setdefault(id(graph), OrderedDict())
@@ -69,7 +104,7 @@ class Callees:
             plan = make_plan(self._prepared[id(graph)], inputs, self._threads, self._memory_limit)
             context = Context(plan, self._executor, self._threads, self)
             contexts[shapes] = context
-            if len(contexts) > MOST_PLANS:
+            while len(contexts) > (1 if self._bytes(contexts) > self._memory_limit else MOST_PLANS):
                 contexts.popitem(last=False)
         contexts.move_to_end(shapes)
         if latest is not None and latest is not context:

@@ -13,9 +13,10 @@ import numpy as np
 
 from octolite.errors import RuntimeModelError, UsageError
 from octolite.ir.graph import Value, called_by
-from octolite.ir.types import Array
+from octolite.ir.types import Array, TensorType
 from octolite.ops.control import ControlFlow
 from octolite.runtime.arena import allocate
+from octolite.runtime.budget import check_memory, size_of
 from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
@@ -241,9 +242,17 @@ class Context:
             given = [a for a in arrays if a is not None]
             outcome = tuple(naming(unit.node, unit.op.flow, self.callees, given))
         else:
+            if any(r.extents is None for r in results):
+                self._check_memory(unit, operands)
             outcome = naming(unit.node, unit.op.run, arrays, operands, results)
         for value, array in zip(unit.node.outputs, outcome, strict=True):
             self._store(value, array, borrowed=isinstance(unit.op, ControlFlow))
+
+    def _check_memory(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
+        """The results' types, which show only now. Raises :class:`RuntimeModelError`."""
+        types = naming(unit.node, unit.op.infer, *operands)
+        check_memory(unit.node, size_of(types), self.plan.memory_limit)
+        return list(types)
 
     def _store(self, value: Value, array: Array, borrowed: bool) -> None:
         """Keep a result; what lies in memory that will be used again (``borrowed``) is copied."""
@@ -276,7 +285,7 @@ class Context:
 
     def _run_late(self, unit: Unit, operands: list[Slot | None], launch: Launch) -> None:
         """Run a kernel on shapes that were not known when the plan was made."""
-        types = naming(unit.node, unit.op.infer, *operands)
+        types = self._check_memory(unit, operands)
         for value, found in zip(unit.node.outputs, types, strict=True):
             if id(value) not in self.plan.offsets:
                 extents = [d or 0 for d in found.shape or ()]

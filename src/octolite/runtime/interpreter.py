@@ -12,10 +12,11 @@ import numpy as np
 from octolite.errors import UsageError, did_you_mean
 from octolite.ir.graph import Signature, Value, called_by
 from octolite.ir.types import Array
+from octolite.runtime.budget import CALL_LIMIT, MEMORY_LIMIT
 from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
 from octolite.runtime.executor import REFUSED, Executor
-from octolite.runtime.plan import MEMORY_LIMIT, Plan, make_plan
+from octolite.runtime.plan import Plan, make_plan
 from octolite.runtime.prepare import HYBRID_MODES, Hybrid, prepare
 from octolite.tflite.read import read
 
@@ -31,8 +32,10 @@ class Interpreter:
         num_threads: how many threads to compute with; all processors when ``None``.
         hybrid: ``"auto"`` lets each layer with int8 weights run in int8 or, with its weights
             dequantized once, in float, whichever costs less; ``"always"`` and ``"never"`` force.
-        memory_limit: bytes that the tensors of a graph may take; a model (or an input shape) that
-            would need more is refused.
+        memory_limit: bytes that the tensors of a graph may take, and constants that are decoded
+            or evaluated; a model (or an input shape) that would need more is refused.
+        call_limit: how often an operator of control flow may run graphs, one way or another, in
+            one :meth:`invoke`; a loop that would go on is stopped by an error.
 
     Raises:
         UsageError: arguments that cannot be meant.
@@ -49,6 +52,7 @@ class Interpreter:
         num_threads: int | None = None,
         hybrid: Hybrid = "auto",
         memory_limit: int = MEMORY_LIMIT,
+        call_limit: int = CALL_LIMIT,
     ) -> None:
         if (model_path is None) == (model_content is None):
             raise UsageError("give either model_path or model_content")
@@ -58,16 +62,18 @@ class Interpreter:
             raise UsageError(f"num_threads is {num_threads}; it must be at least 1")
         source = model_content if model_content is not None else model_path
         assert source is not None
-        self._model = read(source)
+        self._model = read(source, memory_limit)
         graph = self._model.main
         self._values: list[Value] = list(graph.values())
         self._index = {id(v): i for i, v in enumerate(self._values)}
         self._threads = num_threads or len(os.sched_getaffinity(0))
-        self._prepared = prepare(graph, hybrid)
+        self._prepared = prepare(graph, hybrid, memory_limit)
         self._executor = Executor(self._threads)
         called = [callee for node in graph.nodes for callee in called_by(node)]
         self._memory_limit = memory_limit
-        self._callees = Callees(called, hybrid, self._executor, self._threads, memory_limit)
+        self._callees = Callees(
+            called, hybrid, self._executor, self._threads, memory_limit, call_limit
+        )
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }

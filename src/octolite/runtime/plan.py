@@ -11,18 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from octolite.errors import RuntimeModelError, ShapeError
+from octolite.errors import ShapeError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, assign
+from octolite.runtime.budget import MEMORY_LIMIT, check_memory
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
-
-MEMORY_LIMIT = 2 * 2**30
-"""Bytes that an arena may take when nothing else is said."""
 
 
 @dataclass(slots=True)
@@ -75,6 +73,8 @@ Slots = dict[int, Slot]
 class Plan:
     """The order of work, every tensor's type, and an offset for those in the arena.
 
+    ``memory_limit`` holds for tensors whose size shows only while the model runs, too.
+
     Nobody changes a plan once it is made; contexts on several threads share it.
     """
 
@@ -83,6 +83,7 @@ class Plan:
     steps: tuple[Step, ...]
     offsets: dict[int, int]
     arena_bytes: int
+    memory_limit: int = MEMORY_LIMIT
 
 
 def make_plan(
@@ -106,21 +107,14 @@ def make_plan(
         slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
     for unit in prepared.units:
         _size_states(slots, unit)
+        _infer(slots, unit)
+        tensors = {id(v): slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v}
+        check_memory(unit.node, sum(s.nbytes or 0 for s in tensors.values()), memory_limit)
         if not _fold(slots, unit):
-            tensors = [slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v]
-            _check_memory(unit.node, sum(s.nbytes or 0 for s in tensors), memory_limit)
             steps.append(_place(slots, unit, threads))
     plan = _lay_out(graph, slots, steps)
-    _check_memory(f"graph {graph.name!r}", plan.arena_bytes, memory_limit)
-    return plan
-
-
-def _check_memory(what: object, needed: int, limit: int) -> None:
-    if needed > limit:
-        raise RuntimeModelError(
-            f"{what} would need {needed:,} bytes for its tensors, over the limit of {limit:,}; "
-            "use smaller inputs, or give the Interpreter a larger memory_limit"
-        )
+    check_memory(f"graph {graph.name!r}", plan.arena_bytes, memory_limit)
+    return replace(plan, memory_limit=memory_limit)
 
 
 def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
@@ -136,8 +130,8 @@ def _size_states(slots: Slots, unit: Unit) -> None:
             state.shape = shape
 
 
-def _fold(slots: Slots, unit: Unit) -> bool:
-    """Infer the results' shapes; evaluate the unit now if its results can be known."""
+def _infer(slots: Slots, unit: Unit) -> None:
+    """Note the results' shapes."""
     operands = _operands(slots, unit)
     types = naming(unit.node, unit.op.infer, *operands)
     results = [slots[id(v)] for v in unit.node.outputs]
@@ -145,6 +139,12 @@ def _fold(slots: Slots, unit: Unit) -> bool:
         raise ShapeError(f"{unit.node} has {len(types)} results and the model names {len(results)}")
     for slot, found in zip(results, types, strict=True):
         slot.shape = found.shape
+
+
+def _fold(slots: Slots, unit: Unit) -> bool:
+    """Evaluate the unit now if its results can be known."""
+    operands = _operands(slots, unit)
+    results = [slots[id(v)] for v in unit.node.outputs]
     outcome = naming(unit.node, unit.op.fold, operands, results)
     if outcome is None:
         return False

@@ -15,6 +15,7 @@ from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
+from octolite.runtime.budget import MEMORY_LIMIT, check_memory, size_of
 from octolite.runtime.fuse import fuse
 from octolite.runtime.signs import rectified_values
 from octolite.tflite.mapped import release
@@ -60,17 +61,23 @@ class Prepared:
     """Ids of values that are never negative, and not spread evenly."""
 
 
-def prepare(graph: Graph, hybrid: Hybrid = "auto") -> Prepared:
+def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LIMIT) -> Prepared:
     """Evaluate what is constant and build a kernel for every node that has one.
 
-    Raises what an operator raises for constants that do not fit it, with the node named.
+    Raises what an operator raises for constants that do not fit it, with the node named, and
+    :class:`RuntimeModelError` when what is evaluated takes more than ``memory_limit`` bytes.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
     prepared = Prepared(graph, known=known, rectified=rectified_values(graph))
+    taken = 0
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
-        results = naming(node, op.fold, _operands(prepared, node), node.outputs)
+        operands = _operands(prepared, node)
+        if operands and all(v is None or v.data is not None for v in operands):
+            taken += size_of(naming(node, op.infer, *operands))
+            check_memory(f"{node}, evaluated when the model is loaded,", taken, memory_limit)
+        results = naming(node, op.fold, operands, node.outputs)
         if results is None:
             prepared.units.append(naming(node, _unit, prepared, node, op, hybrid))
         else:

@@ -1,0 +1,39 @@
+"""Memory and work that a model may ask for: added up before they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from octolite.errors import RuntimeModelError
+from octolite.ir.types import TensorType
+
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes that tensors may take when nothing else is said."""
+
+CALL_LIMIT = 10_000_000
+"""How often an operator of the main graph may have graphs run when nothing else is said."""
+
+MOST_NESTED = 50
+"""How deep calls of graphs may be nested."""
+
+
+def size_of(types: Sequence[TensorType]) -> int:
+    """Bytes of tensors of these types; those of unknown size, or of strings, count nothing."""
+    total = 0
+    for found in types:
+        if found.shape is None or None in found.shape or found.dtype.kind in "so":
+            continue
+        count = found.dtype.numpy.itemsize
+        for extent in found.shape:
+            count *= extent or 0
+        total += count
+    return total
+
+
+def check_memory(what: object, needed: int, limit: int) -> None:
+    """Raise :class:`RuntimeModelError` when ``needed`` bytes are more than ``limit``."""
+    if needed > limit:
+        raise RuntimeModelError(
+            f"{what} would need {needed:,} bytes for its tensors, over the limit of {limit:,}; "
+            "use smaller inputs, or give the Interpreter a larger memory_limit"
+        )
