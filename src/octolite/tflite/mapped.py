@@ -30,6 +30,8 @@ def load(path: Path) -> Content:
 
 def release(array: Array) -> None:
     """Give the memory of a mapped constant back; looking at it reads the file again."""
+    if array.nbytes < mmap.PAGESIZE:
+        return
     base: object = array
     while isinstance(base, np.ndarray):
         base = base.base
