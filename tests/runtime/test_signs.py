@@ -80,9 +80,12 @@ def test_only_what_comes_from_sums_is_rectified() -> None:
     b.op("RESHAPE", gate, np.array([-1, 4], np.int32), name="flat gate")
     b.op("MUL", relu, gate, name="gated")
     b.op("CONV_2D", gate, gaussian(4, 1, 1, 4), None, name="fused", activation=Activation.RELU)
-    b.op("ADD", relu, relu, name="sum")
+    b.op("ADD", relu, relu, name="piled up")
     b.op("ADD", relu, x, name="with input")
-    assert names(b, rectified_values) == {"relu", "gated", "fused", "sum"}
+    b.op("ADD", relu, hidden, name="residual", activation=Activation.RELU)
+    b.op("ADD", hidden, hidden, name="sum of sums", activation=Activation.RELU)
+    b.op("MEAN", relu, np.array([1, 2], np.int32), name="mean")
+    assert names(b, rectified_values) == {"relu", "gated", "fused", "sum of sums"}
 
 
 def two_layers(activation: Activation) -> bytes:

@@ -78,7 +78,7 @@ class ReluN1To1(ActivationFunction):
     """``min(max(x, -1), 1)``."""
 
     name = "RELU_N1_TO_1"
-    spread = "bounded"
+    spread = "other"
     cases = clamp_cases()
 
     def reference(self, x: Array) -> Array:
@@ -89,7 +89,7 @@ class Relu0To1(ActivationFunction):
     """``min(max(x, 0), 1)``."""
 
     name = "RELU_0_TO_1"
-    spread = "bounded"
+    spread = "other"
     nonnegative = "always"
     cases = clamp_cases()
 
@@ -101,7 +101,7 @@ class Logistic(ActivationFunction):
     """``1 / (1 + exp(-x))``, without overflow on either side."""
 
     name = "LOGISTIC"
-    spread = "bounded"
+    spread = "other"
     nonnegative = "always"
     quant = QuantRule(fixed_output=(1 / 256, -128))
     dtype_versions = {INT8: 2, INT16: 3}
@@ -120,7 +120,7 @@ class Tanh(ActivationFunction):
     """The hyperbolic tangent."""
 
     name = "TANH"
-    spread = "bounded"
+    spread = "other"
     quant = QuantRule(fixed_output=(1 / 128, 0))
     dtype_versions = {INT8: 2, INT16: 3}
     cases = (

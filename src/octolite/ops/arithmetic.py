@@ -68,6 +68,7 @@ class Add(Activated):
     """``act(a + b)``."""
 
     name = "ADD"
+    spread = "added"
     nonnegative = "kept"
     options = "AddOptions"
     pot_scale_int16: bool = attr(True)
@@ -339,6 +340,7 @@ class AddN(Elementwise):
     """The sum of any number of tensors of one shape."""
 
     name = "ADD_N"
+    spread = "added"
     nonnegative = "kept"
     options = "AddNOptions"
     inputs = "terms*"

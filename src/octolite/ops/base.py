@@ -132,9 +132,9 @@ class Operator(ABC):
     custom: ClassVar[bool] = False
     nonnegative: ClassVar[Literal["always", "kept"] | None] = None
     """No result is ever negative, or none is where no float input is. (NaN is not negative.)"""
-    spread: ClassVar[Literal["sums", "kept", "bounded"]] = "kept"
-    """Results are sums of many products, so that few of them are near the greatest; or they are so
-    where inputs are; or they crowd at a bound."""
+    spread: ClassVar[Literal["sums", "kept", "added", "other"]] = "kept"
+    """Results are sums of many products, which lie like a bell around 0; or lie as inputs do; or
+    do so unless an input is non-negative, so that sums pile up above 0; or crowd elsewhere."""
     keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]

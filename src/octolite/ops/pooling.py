@@ -90,6 +90,7 @@ class AveragePool2D(Pool2D):
     """The mean of each window; codes are rounded, halves away from zero."""
 
     name = "AVERAGE_POOL_2D"
+    spread = "other"
     quant = QuantRule(same_scale=True)
     dtype_versions = {INT8: 2, INT16: 3}
 
@@ -162,6 +163,7 @@ class L2Pool2D(Pool2D):
     """The root of the mean square of each window."""
 
     name = "L2_POOL_2D"
+    spread = "other"
     nonnegative = "always"
 
     def reference(self, x: Array) -> Array:

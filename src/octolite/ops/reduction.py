@@ -98,6 +98,7 @@ class Sum(Numeric):
     """The sum."""
 
     name = "SUM"
+    spread = "other"
     nonnegative = "kept"
     compiled = "sum"
     function = np.add
@@ -122,6 +123,7 @@ class Mean(Numeric):
     """The mean; that of integers is cut off towards zero."""
 
     name = "MEAN"
+    spread = "other"
     nonnegative = "kept"
     compiled = "mean"
     dtype_versions = {INT16: 3, INT8: 2}

@@ -34,7 +34,7 @@ class Softmax(OverLastAxis):
     """``exp(beta · x) / Σ exp(beta · x)``."""
 
     name = "SOFTMAX"
-    spread = "bounded"
+    spread = "other"
     nonnegative = "always"
     options = "SoftmaxOptions"
     beta: float = attr(1.0)

@@ -29,13 +29,23 @@ def rectified_values(graph: Graph) -> frozenset[int]:
     """Of :func:`nonnegative_values`, those that come from sums of many products.
 
     Such numbers lie like one side of a bell: most blocks of them have a range of their own that
-    is well below that of the whole tensor. Of what nothing is known, say the graph's inputs, and
-    of what a sigmoid leaves, that cannot be said.
+    is well below that of the whole tensor. Of what nothing is known, say the graph's inputs, of
+    what a sigmoid leaves, and of what is added to rectified numbers, that cannot be said.
     """
+    nonnegative = nonnegative_values(graph)
     spread: set[int] = set()
     for node in graph.nodes:
         assert isinstance(node.op, Operator)
-        kept = node.op.spread == "kept" and any(id(v) in spread for v in node.inputs)
-        if kept or node.op.spread == "sums":
+        inputs = {id(v) for v in node.inputs}
+        match node.op.spread:
+            case "sums":
+                holds = True
+            case "kept":
+                holds = bool(inputs & spread)
+            case "added":
+                holds = bool(inputs & spread) and not inputs & nonnegative
+            case "other":
+                holds = False
+        if holds:
             spread.update(map(id, node.outputs))
-    return nonnegative_values(graph) & spread
+    return nonnegative & spread
