@@ -10,6 +10,7 @@ import click
 from octolite.cli import console
 from octolite.ops import REGISTRY
 from octolite.ops.base import Operator
+from octolite.ops.case import node_under_test
 
 COLUMNS = ("operator", "inputs", "compiled", "int8 weights")
 
@@ -33,7 +34,8 @@ def command(markdown: bool, as_json: bool) -> None:
 
 def _compiled(operator: type[Operator]) -> bool:
     """Whether any example of it asks for a kernel."""
-    nodes = (case.build(operator)[0].main.nodes[0] for case in operator.cases)
+    models = (case.build(operator)[0] for case in operator.cases)
+    nodes = (node_under_test(model, operator.name) for model in models)
     return any(isinstance(n.op, Operator) and n.op.kernel(n.inputs) is not None for n in nodes)
 
 

@@ -220,7 +220,7 @@ class Graph:
         """Remove nodes that no output needs; returns how many."""
         needed: set[int] = set()
         stack = [v.producer for v in self.outputs if v.producer is not None]
-        stack += [n for n in self.nodes if self._leaves_traces(n)]
+        stack += [n for n in self.nodes if self.leaves_traces(n)]
         while stack:
             node = stack.pop()
             if id(node) in needed:
@@ -233,7 +233,7 @@ class Graph:
         self.nodes = [n for n in self.nodes if id(n) in needed]
         return len(dead)
 
-    def _leaves_traces(self, node: Node) -> bool:
+    def leaves_traces(self, node: Node) -> bool:
         """Whether a run of ``node`` may be seen elsewhere than in its results."""
         if not node.op.stateful:
             return False
@@ -242,7 +242,9 @@ class Graph:
         if not variables and not called:
             return True
         return any(len(v.uses) > 1 or self.is_output(v) for v in variables) or any(
-            v.is_variable for graph in callees_first(called) for v in graph.values()
+            n.op.stateful and not called_by(n)
+            for graph in callees_first(called)
+            for n in graph.nodes
         )
 
     def sort(self) -> None:

@@ -7,7 +7,7 @@ import pkgutil
 
 from octolite.ops.base import REGISTRY, Operator, Parameter, QuantRule, operator_class
 
-_MACHINERY = {"base", "case", "cells", "shapes", "windows"}
+_MACHINERY = {"base", "case", "cells", "shapes", "state", "windows"}
 
 for _module in pkgutil.iter_modules(__path__):
     if _module.name not in _MACHINERY:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolite.ir import numerics, types
-from octolite.ir.graph import Graph, Model, Signature, Value, callees_first
+from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
 from octolite.ir.types import Array, DType, Quant, Shape, dtype_from_numpy
 
 
@@ -26,6 +26,7 @@ class Tensor:
     hybrid: bool = False
     quant: Quant | None = None
     variable: bool = False
+    made: Callable[[Graph], Value] | None = None
 
     def array(self, rng: np.random.Generator) -> Array:
         return np.asarray(self.draw(rng, self.shape)).astype(self.dtype.numpy)
@@ -87,6 +88,11 @@ def variable(*shape: int) -> Tensor:
     return Tensor(shape, types.FLOAT32, lambda rng, s: np.zeros(s), variable=True)
 
 
+def made(make: Callable[[Graph], Value], shape: tuple[int, ...], dtype: DType) -> Tensor:
+    """An input that other nodes compute, which ``make`` puts in front of the operator."""
+    return Tensor(shape, dtype, lambda rng, s: np.zeros(s), made=make)
+
+
 @dataclass(frozen=True)
 class Case:
     """One example: inputs in order (``None``: absent) and the attributes that differ from default.
@@ -95,6 +101,8 @@ class Case:
         rtol: how far LiteRT may be from the reference, relative to the largest result.
         litert: whether LiteRT runs it at all (it lacks a few operator × type pairs).
         results: dtype and quantization of each result, where the shape rule cannot tell.
+        seen: adds the nodes that show what the operator did, where its own results do not, and
+            gives the values to look at.
     """
 
     tensors: Sequence[Tensor | None]
@@ -102,13 +110,14 @@ class Case:
     rtol: float = 1e-5
     litert: bool = True
     results: Sequence[tuple[DType, Quant]] = ()
+    seen: Callable[[Graph, Node], Sequence[Value]] | None = None
 
     @property
     def is_hybrid(self) -> bool:
         return any(t is not None and t.hybrid for t in self.tensors)
 
     def build(self, operator: type[Any]) -> tuple[Model, dict[str, Array]]:
-        """A model of one node, and the arrays to feed it by input name."""
+        """A model around one node, and the arrays to feed it by input name."""
         rng = np.random.default_rng(zlib.crc32(repr((operator.name, self.attributes)).encode()))
         graph = Graph("main")
         feeds: dict[str, Array] = {}
@@ -120,7 +129,7 @@ class Case:
         node = graph.add(operator(**self.attributes), values, "out")
         for value, (dtype, quant) in zip(node.outputs, self.results, strict=False):
             value.dtype, value.quant = dtype, quant
-        graph.outputs = list(node.outputs)
+        graph.outputs = list(node.outputs if self.seen is None else self.seen(graph, node))
         signature = Signature(
             "serving_default",
             {v.name: v for v in graph.inputs},
@@ -135,6 +144,8 @@ def _value(
 ) -> Value:
     if tensor.variable:
         return Value(name, tensor.dtype, tensor.shape, is_variable=True)
+    if tensor.made is not None:
+        return tensor.made(graph)
     array = tensor.array(rng)
     if tensor.hybrid:
         q, quant = numerics.quantize_weights(array, tensor.weight_axis)
@@ -153,7 +164,13 @@ def case(
     rtol: float = 1e-5,
     litert: bool = True,
     results: Sequence[tuple[DType, Quant]] = (),
+    seen: Callable[[Graph, Node], Sequence[Value]] | None = None,
     **attributes: Any,
 ) -> Case:
     """Write a case as a call: its tensors in order, its attributes by name."""
-    return Case(tensors, attributes, rtol, litert, results)
+    return Case(tensors, attributes, rtol, litert, results, seen)
+
+
+def node_under_test(model: Model, name: str) -> Node:
+    """The node of a case's model that is about operator ``name``."""
+    return next(node for node in model.main.nodes if node.op.name == name)

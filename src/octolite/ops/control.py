@@ -1,10 +1,10 @@
-"""Control flow: operators that run other graphs of the model."""
+"""Operators that run other graphs of the model, or read and change its state."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,28 +16,32 @@ from octolite.ops.base import Operator, attr
 from octolite.ops.case import case, f32, given
 from octolite.ops.comparison import Less
 from octolite.ops.shapes import length
+from octolite.ops.state import State
 from octolite.ops.unary import Neg
 
-Call = Callable[[Graph, Sequence[Array]], Sequence[Array]]
-"""Runs a graph on arrays for its inputs and gives those of its outputs."""
+
+class Session(Protocol):
+    """The run that an operator is part of."""
+
+    @property
+    def state(self) -> State:
+        """What lasts from run to run."""
+
+    def __call__(self, graph: Graph, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Run a graph on arrays for its inputs; gives those of its outputs."""
 
 
-class ControlFlow(Operator, abstract=True):
-    """An operator whose attributes are graphs; a subclass gives ``flow``.
-
-    Results have the types on which the graphs' outputs agree. These hold only for operands of the
-    types that the graphs declare for their inputs; for any other, the results' shapes are unknown
-    until they have been computed.
-    """
+class Effectful(Operator, abstract=True):
+    """An operator that does more than computing results from arrays; a subclass gives ``flow``."""
 
     stateful: ClassVar[bool] = True
 
     @abstractmethod
-    def flow(self, call: Call, arrays: Sequence[Array]) -> Sequence[Array]:
-        """The results, with ``call`` to run a graph."""
+    def flow(self, session: Session, arrays: Sequence[Array]) -> Sequence[Array]:
+        """The results, with ``session`` to run graphs and to keep state."""
 
     def reference(self, *arrays: Array) -> tuple[Array, ...]:
-        return tuple(self.flow(evaluate, arrays))
+        return tuple(self.flow(Evaluation(), arrays))
 
     def _run(
         self,
@@ -48,6 +52,15 @@ class ControlFlow(Operator, abstract=True):
         return self.reference(
             *(a for a in arrays if a is not None)
         )  # codes stay codes: the graphs know what they are
+
+
+class ControlFlow(Effectful, abstract=True):
+    """An operator whose attributes are graphs, which it runs.
+
+    Results have the types on which the graphs' outputs agree. These hold only for operands of the
+    types that the graphs declare for their inputs; for any other, the results' shapes are unknown
+    until they have been computed.
+    """
 
     def result_types(self, graph: Graph | None, operands: Sequence[Operand]) -> list[TensorType]:
         """What ``graph`` gives for ``operands``. Raises :class:`ShapeError` if it takes others."""
@@ -104,22 +117,38 @@ def truth(array: Array, what: str) -> bool:
     return bool(array.reshape(()))
 
 
-def evaluate(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
-    """The outputs of ``graph`` by the references of its operators.
+class Evaluation:
+    """Runs graphs by the references of their operators, on a state of its own."""
 
-    Raises :class:`UnsupportedError` for a graph with state of its own: only the run time keeps it.
-    """
-    found: dict[int, Array] = {id(v): v.data for v in graph.constants() if v.data is not None}
-    found |= {id(v): a for v, a in zip(graph.inputs, arrays, strict=True)}
-    for node in graph.nodes:
-        op = node.op
-        assert isinstance(op, Operator)
-        if any(v is not None and v.is_variable for v in node.inputs):
-            raise UnsupportedError(f"{node} of graph {graph.name!r} keeps state in a called graph")
-        given = [None if v is None else found[id(v)] for v in node.inputs]
-        results = op.run(given, node.inputs, node.outputs)
-        found.update(zip(map(id, node.outputs), results, strict=True))
-    return [found[id(v)] for v in graph.outputs]
+    def __init__(self) -> None:
+        self.state = State()
+
+    def __call__(self, graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs of ``graph`` for ``arrays``.
+
+        Raises :class:`UnsupportedError` for a graph with variables: only the run time keeps them.
+        """
+        found: dict[int, Array] = {id(v): v.data for v in graph.constants() if v.data is not None}
+        found |= {id(v): a for v, a in zip(graph.inputs, arrays, strict=True)}
+        for node in graph.nodes:
+            op = node.op
+            assert isinstance(op, Operator)
+            if any(v is not None and v.is_variable for v in node.inputs):
+                raise UnsupportedError(
+                    f"{node} of graph {graph.name!r} keeps state in a called graph"
+                )
+            given = [None if v is None else found[id(v)] for v in node.inputs]
+            if isinstance(op, Effectful):
+                results = tuple(op.flow(self, [a for a in given if a is not None]))
+            else:
+                results = op.run(given, node.inputs, node.outputs)
+            found.update(zip(map(id, node.outputs), results, strict=True))
+        return [found[id(v)] for v in graph.outputs]
+
+
+def evaluate(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of ``graph`` for ``arrays``, from a state in which nothing has happened yet."""
+    return Evaluation()(graph, arrays)
 
 
 # -- small graphs for the cases -----------------------------------------------------------------
@@ -183,9 +212,9 @@ class If(ControlFlow):
         ways = [self.result_types(graph, operands) for graph in (self.then, self.other)]
         return agreed(self.name, *ways)
 
-    def flow(self, call: Call, arrays: Sequence[Array]) -> Sequence[Array]:
+    def flow(self, session: Session, arrays: Sequence[Array]) -> Sequence[Array]:
         cond, *operands = arrays
-        return call(self.then if truth(cond, "the condition of IF") else self.other, operands)
+        return session(self.then if truth(cond, "the condition of IF") else self.other, operands)
 
     cases = (
         case(given(True), f32(2, 3), then=_add(0.5), other=_negate()),
@@ -226,9 +255,9 @@ class While(ControlFlow):
             return types
         return [TensorType(t.dtype, None) for t in types]
 
-    def flow(self, call: Call, arrays: Sequence[Array]) -> Sequence[Array]:
-        while truth(call(self.cond, arrays)[0], "the condition of WHILE"):
-            arrays = call(self.body, arrays)
+    def flow(self, session: Session, arrays: Sequence[Array]) -> Sequence[Array]:
+        while truth(session(self.cond, arrays)[0], "the condition of WHILE"):
+            arrays = session(self.body, arrays)
         return arrays
 
     cases = (

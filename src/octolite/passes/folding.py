@@ -75,12 +75,11 @@ class FoldShapeArithmetic(Rule):
     pattern = Pattern()
 
     def check(self, match: Match) -> str | None:
-        value = match.root.output
-        if len(match.root.outputs) != 1 or not value.dtype.is_integer:
+        if len(match.root.outputs) != 1 or not match.root.output.dtype.is_integer:
             return ""
         if all(v is None or v.is_constant for v in match.root.inputs):
             return ""
-        return "" if constants(value) is None else None
+        return "" if constants(match.root.output) is None else None
 
     def rewrite(self, match: Match) -> Value:
         found = constants(match.root.output)

@@ -49,7 +49,7 @@ def _simplify(graph: Graph, callers: Counter[int]) -> int:
         graphs = called(node)
         if not graphs or any(callers[id(g)] > 1 for g in graphs):
             continue
-        if not any(_is_read(graph, v) for v in node.outputs):
+        if not (graph.leaves_traces(node) or any(_is_read(graph, v) for v in node.outputs)):
             remove(graph, node)
             changed += 1
         elif node.op.name == "WHILE":

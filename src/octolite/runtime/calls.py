@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Graph, callees_first
 from octolite.ir.types import Array
+from octolite.ops.state import State
 from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED
 from octolite.runtime.context import Context
 from octolite.runtime.executor import Executor
@@ -24,8 +25,9 @@ Shapes = tuple[tuple[int, ...], ...]
 class Callees:
     """The graphs that a model's operators run.
 
-    State in them starts at zero with each run of the operator that calls them, as it does in
-    LiteRT, and lasts for all the rounds of a loop.
+    Variables in them start at zero with each run of the operator that calls them, as it does in
+    LiteRT, and last for all the rounds of a loop. ``state`` is what outlives runs: resources, which
+    the main graph shares.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Callees:
         self._memory_limit = memory_limit
         self._call_limit = call_limit
         self._calls = self._depth = 0
+        self.state = State()
 
     def clone(self, executor: Executor) -> Callees:
-        """The same graphs with memory of their own, run by ``executor``."""
+        """The same graphs with memory and state of their own, run by ``executor``."""
         other = copy.copy(self)
+        other.state = State()
         other._contexts, other._executor = {}, executor
         other._calls = other._depth = 0
         return other

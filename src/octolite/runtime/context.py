@@ -14,7 +14,7 @@ import numpy as np
 from octolite.errors import RuntimeModelError, UsageError
 from octolite.ir.graph import Value, called_by
 from octolite.ir.types import Array, TensorType
-from octolite.ops.control import ControlFlow
+from octolite.ops.control import Effectful
 from octolite.runtime.arena import allocate
 from octolite.runtime.budget import check_memory, size_of
 from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
@@ -237,16 +237,16 @@ class Context:
             return
         results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
-        if isinstance(unit.op, ControlFlow):
+        if any(r.extents is None for r in results):
+            self._check_memory(unit, operands)
+        if isinstance(unit.op, Effectful):
             self.callees.start(called_by(unit.node))
             given = [a for a in arrays if a is not None]
             outcome = tuple(naming(unit.node, unit.op.flow, self.callees, given))
         else:
-            if any(r.extents is None for r in results):
-                self._check_memory(unit, operands)
             outcome = naming(unit.node, unit.op.run, arrays, operands, results)
         for value, array in zip(unit.node.outputs, outcome, strict=True):
-            self._store(value, array, borrowed=isinstance(unit.op, ControlFlow))
+            self._store(value, array, borrowed=isinstance(unit.op, Effectful))
 
     def _check_memory(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
         """The results' types, which show only now. Raises :class:`RuntimeModelError`."""

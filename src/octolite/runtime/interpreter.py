@@ -283,8 +283,13 @@ class Interpreter:
         return list(timings.values())
 
     def reset_all_variables(self) -> None:
-        """Set the model's state to zero."""
+        """Set the model's state to what it was before the first run.
+
+        Variables become zeros; resources (variables and tables with names, the state of random
+        numbers) are as if nothing had been assigned, and initialised by the next run.
+        """
         self._ready("reset_all_variables()").reset_variables()
+        self._callees.state.reset()
 
     # -- signatures -------------------------------------------------------------------------------
 

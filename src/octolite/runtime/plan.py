@@ -227,9 +227,11 @@ def _homes(
         if source is not None and _may_share(slots, source, node.output, kept):
             share(node.output, source)
     for index, step in enumerate(steps):
+        if step.launch is None or not step.launch.in_place:
+            continue
         result, read = step.unit.node.output, step.unit.read_inputs
         places = [homes.get(id(v), id(v)) for v in read]
-        for i in step.launch.in_place if step.launch is not None else ():
+        for i in step.launch.in_place:
             ends = places[i] in spans and spans[places[i]][1] == index
             alone = all(
                 id(v) == id(read[i]) for v, p in zip(read, places, strict=True) if p == places[i]
