@@ -66,6 +66,18 @@ class KernelError(OctoliteError):
     """Machine code could not be generated, compiled or loaded."""
 
 
+MISFITS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+"""What Python and NumPy raise where tensors are not what an operator or a rule was written for."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence naming the nearest of ``known``, or all of them when they are few, or ''."""
     options = list(known)

@@ -233,13 +233,12 @@ class Operator(ABC):
     def input_index(cls, name: str) -> int:
         return [p.name for p in cls.input_parameters()].index(name)
 
-    def check_arity(self, count: int) -> None:
-        """Raise :class:`ShapeError` when ``count`` inputs cannot be right."""
-        parameters = self.input_parameters()
-        least = sum(not (p.optional or p.variadic) for p in parameters)
-        most = None if any(p.variadic for p in parameters) else len(parameters)
-        if count < least or (most is not None and count > most):
-            raise ShapeError(f"{self.name} takes ({self.inputs}) and was given {count} inputs")
+    def check_arity(self, inputs: int, outputs: int | None = None) -> None:
+        """Raise :class:`ShapeError` when so many inputs, or results, cannot be right."""
+        if not _may_be(self.input_parameters(), inputs):
+            raise ShapeError(f"{self.name} takes ({self.inputs}) and was given {inputs} inputs")
+        if outputs is not None and not _may_be(Parameter.parse(self.outputs), outputs):
+            raise ShapeError(f"{self.name} gives ({self.outputs}) and is to give {outputs} results")
 
     def is_hybrid(self, inputs: Sequence[Operand | None]) -> bool:
         """Whether these inputs are float activations with weights that ``hybrid`` can take.
@@ -365,6 +364,12 @@ def weight_quant(inputs: Sequence[Operand | None], index: int) -> Quant:
     if operand is None or operand.quant is None:
         raise ShapeError(f"input {index} should hold quantized weights and has no scale")
     return operand.quant
+
+
+def _may_be(parameters: Sequence[Parameter], count: int) -> bool:
+    """Whether ``count`` tensors can stand for ``parameters``."""
+    least = sum(not (p.optional or p.variadic) for p in parameters)
+    return count >= least and (any(p.variadic for p in parameters) or count <= len(parameters))
 
 
 def _as_tuple(results: Any) -> tuple[Array, ...]:

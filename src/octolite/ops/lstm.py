@@ -266,9 +266,10 @@ class _OneWay(Recurrent, abstract=True):
     cell_clip: float = attr(0.0)
     proj_clip: float = attr(0.0)
 
-    def check_arity(self, count: int) -> None:
-        if count not in (20, 24):
-            raise ShapeError(f"{self.name} takes 20 inputs, or 24, and was given {count}")
+    def check_arity(self, inputs: int, outputs: int | None = None) -> None:
+        super().check_arity(inputs, outputs)
+        if inputs not in (20, 24):
+            raise ShapeError(f"{self.name} takes 20 inputs, or 24, and was given {inputs}")
 
     def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
         if self.attributes().get("diagonal_recurrent_tensors"):

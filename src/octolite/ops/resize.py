@@ -37,6 +37,8 @@ class Resize(Operator, abstract=True):
             return [TensorType(x.dtype, (shape[0], None, None, shape[3]))]
         if len(target) != 2 or min(target) < 1:
             raise ShapeError(f"size {size.name!r} is {target}, expected a height and a width")
+        if 0 in shape[1:3]:
+            raise ShapeError(f"input {x.name!r} has shape {x.shape}, an image without pixels")
         return [TensorType(x.dtype, (shape[0], *target, shape[3]))]
 
     def _scale(self, old: int, new: int) -> np.float32:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from octolite.errors import ConversionError
+from octolite.errors import MISFITS, ConversionError, InvalidGraphError, OctoliteError
 from octolite.ir.graph import Graph, Node, Op, Value
 from octolite.ir.types import Array, Shape
 from octolite.ops.base import REGISTRY, operator_class
@@ -177,8 +177,18 @@ class Rewriter:
 
     def _visit(self, node: Node) -> int:
         for rule in self._by_root.get(node.op.name, ()):
-            if id(node) not in self._dead and self._try(rule, node):
-                return 1
+            if id(node) in self._dead:
+                continue
+            try:
+                if self._try(rule, node):
+                    return 1
+            except OctoliteError:
+                raise
+            except MISFITS as error:
+                raise InvalidGraphError(
+                    f"{node} has tensors that make no sense for it; {rule.name} cannot go on: "
+                    f"{error!r}"
+                ) from error
         return 0
 
     def _try(self, rule: Rule, root: Node) -> bool:

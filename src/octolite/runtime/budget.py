@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octolite.errors import RuntimeModelError
+from octolite.errors import RuntimeModelError, ShapeError
+from octolite.ir.graph import Node
 from octolite.ir.types import TensorType
 
 MEMORY_LIMIT = 2 * 2**30
@@ -28,6 +29,12 @@ def size_of(types: Sequence[TensorType]) -> int:
             count *= extent or 0
         total += count
     return total
+
+
+def check_count(node: Node, types: Sequence[TensorType]) -> None:
+    """Raise :class:`ShapeError` when a node has not as many results as its operator gives."""
+    if len(types) != len(node.outputs):
+        raise ShapeError(f"{node} has {len(types)} results and the model names {len(node.outputs)}")
 
 
 def check_memory(what: object, needed: int, limit: int) -> None:

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from octolite.errors import ShapeError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, assign
-from octolite.runtime.budget import MEMORY_LIMIT, check_memory
+from octolite.runtime.budget import MEMORY_LIMIT, check_count, check_memory
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
@@ -135,8 +134,7 @@ def _infer(slots: Slots, unit: Unit) -> None:
     operands = _operands(slots, unit)
     types = naming(unit.node, unit.op.infer, *operands)
     results = [slots[id(v)] for v in unit.node.outputs]
-    if len(types) != len(results):
-        raise ShapeError(f"{unit.node} has {len(types)} results and the model names {len(results)}")
+    check_count(unit.node, types)
     for slot, found in zip(results, types, strict=True):
         slot.shape = found.shape
 

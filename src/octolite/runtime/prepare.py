@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from octolite.errors import InvalidGraphError, OctoliteError
+from octolite.errors import MISFITS, InvalidGraphError, OctoliteError
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
-from octolite.runtime.budget import MEMORY_LIMIT, check_memory, size_of
+from octolite.runtime.budget import MEMORY_LIMIT, check_count, check_memory, size_of
 from octolite.runtime.fuse import fuse
 from octolite.runtime.signs import rectified_values
 from octolite.tflite.mapped import release
@@ -75,7 +75,9 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
         assert isinstance(op, Operator)
         operands = _operands(prepared, node)
         if operands and all(v is None or v.data is not None for v in operands):
-            taken += size_of(naming(node, op.infer, *operands))
+            types = naming(node, op.infer, *operands)
+            check_count(node, types)
+            taken += size_of(types)
             check_memory(f"{node}, evaluated when the model is loaded,", taken, memory_limit)
         results = naming(node, op.fold, operands, node.outputs)
         if results is None:
@@ -84,18 +86,6 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
             known.update(zip(map(id, node.outputs), results, strict=True))
     prepared.units = fuse(graph, prepared.units)
     return prepared
-
-
-# What Python and NumPy raise where a file's tensors are not what an operator was written for.
-_MISFITS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-)
 
 
 def naming(node: Node, function: Callable[..., T], *arguments: Any) -> T:
@@ -108,7 +98,7 @@ def naming(node: Node, function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     except OctoliteError as error:
         raise type(error)(f"{node}: {error}") from error
-    except _MISFITS as error:
+    except MISFITS as error:
         raise InvalidGraphError(
             f"{node} does not fit the tensors that the model declares for it: {error!r}"
         ) from error

@@ -243,7 +243,7 @@ class _Reader:
         ]
         outputs = [_pick(values, i, where) for i in _indices(table, fields.OUTPUTS)]
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
-        op.check_arity(len(inputs))
+        op.check_arity(len(inputs), len(outputs))
         _check_variables(op, inputs, where)
         for value in outputs:
             if value.producer is not None:

@@ -165,6 +165,8 @@ class _Writer:
             signature = self._numbers((-1 if d is None else d for d in shape), np.int32)
         extents = None
         if shape is not None:
+            if any(d is not None and d >= 2**31 for d in shape):
+                raise ConversionError(f"{value!r} has an extent that no .tflite file can state")
             extents = self._numbers((1 if d is None else d for d in shape), np.int32)
         return self._table(
             "Tensor",

@@ -1,0 +1,118 @@
+"""Many mutants in several processes; whatever brings one down is written to a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.attempt import Mutant
+
+ROOT = Path(__file__).parents[2]
+STRETCH = 1000
+"""Mutants that one process tries; the next one starts with empty memory."""
+
+
+@dataclass
+class Report:
+    """How mutants ended."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[int, str, str]] = field(default_factory=list)
+    """Number, outcome and traceback of each that ended otherwise than it should."""
+    slowest: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return self.outcomes.total()
+
+    def __iadd__(self, other: Report) -> Report:
+        self.outcomes += other.outcomes
+        self.kinds += other.kinds
+        self.failures += other.failures
+        self.slowest = max(self.slowest, other.slowest)
+        return self
+
+
+def campaign(
+    seed: int,
+    count: int,
+    jobs: int,
+    save: Path | None = None,
+    tell: Callable[[Report], None] = lambda report: None,
+) -> Report:
+    """Try mutants 0 … ``count`` of series ``seed`` in ``jobs`` processes at a time.
+
+    Mutants that fail are written to ``save``, each with what is known of it.
+    """
+    report = Report()
+    stretches = [(first, min(first + STRETCH, count)) for first in range(0, count, STRETCH)]
+    if count < STRETCH * jobs:
+        share = -(-count // jobs)
+        stretches = [(first, min(first + share, count)) for first in range(0, count, share)]
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(jobs) as pool:
+        for part in pool.map(lambda s: _stretch(seed, *s, Path(cache)), stretches):
+            report += part
+            if save is not None:
+                for number, outcome, detail in part.failures:
+                    _save(save, Mutant.make(seed, number), outcome, detail)
+            tell(report)
+    return report
+
+
+def _stretch(seed: int, first: int, last: int, cache: Path) -> Report:
+    """One process after another until all are tried."""
+    report = Report()
+    while first < last:
+        with tempfile.TemporaryFile("w+") as errors:
+            command = [sys.executable, "-m", "tests.fuzz.worker", *map(str, (seed, first, last, 1))]
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
+                env={**os.environ, "OCTOLITE_CACHE": str(cache)},
+            )  # fmt: skip
+            assert process.stdout is not None
+            died_of = _read(process.stdout, report, first)
+            status = process.wait()
+            errors.seek(0)
+            if died_of is None and status:
+                died_of = first
+            if died_of is not None:
+                outcome = f"ended the process with status {status}"
+                report.failures.append((died_of, outcome, errors.read()[-4000:]))
+                report.outcomes[outcome] += 1
+                first = died_of + 1
+            else:
+                first = last
+    return report
+
+
+def _read(lines: Iterator[str], report: Report, first: int) -> int | None:
+    """Note what a process says; the number of the mutant that it never finished, if any."""
+    open_: int | None = None
+    for line in lines:
+        facts = json.loads(line)
+        open_ = facts["number"] if "outcome" not in facts else None
+        if open_ is not None:
+            continue
+        report.outcomes[facts["outcome"]] += 1
+        report.kinds[facts["kind"]] += 1
+        report.slowest = max(report.slowest, facts["seconds"])
+        if facts["outcome"].startswith("escaped"):
+            report.failures.append((facts["number"], facts["outcome"], facts["detail"]))
+    return open_
+
+
+def _save(folder: Path, mutant: Mutant, outcome: str, detail: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = "tflite" if mutant.kind == "model" else "pb"
+    name = f"{mutant.seed.replace('/', '_')}_{mutant.origin.replace('/', '-')}"
+    (folder / f"{name}.{suffix}").write_bytes(mutant.content)
+    (folder / f"{name}.txt").write_text(f"{mutant.seed}\n{outcome}\n{detail}")

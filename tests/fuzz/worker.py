@@ -1,0 +1,50 @@
+"""A process that tries mutants under limits: ``python -m tests.fuzz.worker SEED FIRST LAST STEP``.
+
+Writes a line for each mutant when it begins and when it ends, so that whoever reads them knows
+which one the process died of.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from tests.fuzz.attempt import Mutant, attempt
+
+SECONDS = 10
+BYTES = 2 << 30
+
+
+def main(seed: int, first: int, last: int, step: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.enable()
+    for number in range(first, last, step):
+        _say(number=number)
+        mutant = Mutant.make(seed, number)
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        start = time.perf_counter()
+        try:
+            outcome, detail = attempt(mutant), ""
+        except BaseException as error:
+            outcome, detail = f"escaped: {type(error).__name__}", traceback.format_exc()
+        faulthandler.cancel_dump_traceback_later()
+        _say(number=number, outcome=outcome, detail=detail, seconds=time.perf_counter() - start,
+             kind=mutant.kind, origin=mutant.origin)  # fmt: skip
+        if number // step % 50 == 0:
+            gc.collect()
+
+
+def _say(**facts: Any) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
