@@ -31,10 +31,19 @@ def size_of(types: Sequence[TensorType]) -> int:
     return total
 
 
-def check_count(node: Node, types: Sequence[TensorType]) -> None:
-    """Raise :class:`ShapeError` when a node has not as many results as its operator gives."""
+def check_results(node: Node, types: Sequence[TensorType], compiled: bool = False) -> None:
+    """Raise :class:`ShapeError` when a node has not as many results as its operator gives.
+
+    What is ``compiled`` writes results of the operator's types, so that the model must declare
+    the same; the reference's are looked at when they are there.
+    """
     if len(types) != len(node.outputs):
         raise ShapeError(f"{node} has {len(types)} results and the model names {len(node.outputs)}")
+    for value, found in zip(node.outputs, types, strict=True):
+        if compiled and value.dtype is not found.dtype:
+            raise ShapeError(
+                f"{node} gives {found.dtype} and the model declares {value.name!r} as {value.dtype}"
+            )
 
 
 def check_memory(what: object, needed: int, limit: int) -> None:

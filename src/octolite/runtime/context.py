@@ -16,7 +16,7 @@ from octolite.ir.graph import Value, called_by
 from octolite.ir.types import Array, TensorType
 from octolite.ops.control import Effectful
 from octolite.runtime.arena import allocate
-from octolite.runtime.budget import check_memory, size_of
+from octolite.runtime.budget import check_memory, check_results, size_of
 from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
@@ -251,6 +251,7 @@ class Context:
     def _check_memory(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
         """The results' types, which show only now. Raises :class:`RuntimeModelError`."""
         types = naming(unit.node, unit.op.infer, *operands)
+        check_results(unit.node, types, unit.kernel is not None)
         check_memory(unit.node, size_of(types), self.plan.memory_limit)
         return list(types)
 

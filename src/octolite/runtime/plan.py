@@ -15,7 +15,7 @@ from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, assign
-from octolite.runtime.budget import MEMORY_LIMIT, check_count, check_memory
+from octolite.runtime.budget import MEMORY_LIMIT, check_memory, check_results
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _infer(slots: Slots, unit: Unit) -> None:
     operands = _operands(slots, unit)
     types = naming(unit.node, unit.op.infer, *operands)
     results = [slots[id(v)] for v in unit.node.outputs]
-    check_count(unit.node, types)
+    check_results(unit.node, types, unit.kernel is not None)
     for slot, found in zip(results, types, strict=True):
         slot.shape = found.shape
 

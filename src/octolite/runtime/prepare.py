@@ -15,7 +15,7 @@ from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
-from octolite.runtime.budget import MEMORY_LIMIT, check_count, check_memory, size_of
+from octolite.runtime.budget import MEMORY_LIMIT, check_memory, check_results, size_of
 from octolite.runtime.fuse import fuse
 from octolite.runtime.signs import rectified_values
 from octolite.tflite.mapped import release
@@ -76,7 +76,7 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
         operands = _operands(prepared, node)
         if operands and all(v is None or v.data is not None for v in operands):
             types = naming(node, op.infer, *operands)
-            check_count(node, types)
+            check_results(node, types)
             taken += size_of(types)
             check_memory(f"{node}, evaluated when the model is loaded,", taken, memory_limit)
         results = naming(node, op.fold, operands, node.outputs)
