@@ -114,6 +114,7 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     found = [maker(*given) for maker, cases in PLAIN.items() for given in cases]
     found += [dot.unit(tile, False) for tile in tiles.values()]
     found += [dot.unit(row.dot, True), dot.unit(row.real, True)]
+    found += [dot.unit(tile, False, residual=True) for tile in tiles.values()]
     found += [dot.unit(tile, False, centred=True) for tile in tiles.values() if tile.centred]
     found += [peak.tile_unit(tile) for tile in tiles.values()]
     states = [tile for kind, tile in tiles.items() if kind in ("dot", "real", "lean")]

@@ -25,7 +25,8 @@ def row(request: pytest.FixtureRequest) -> isa.Isa:
 
 
 def pointwise(depth: int, channels: int, **more: object) -> spec.Conv2D:
-    return spec.Conv2D((1, 1), depth, channels, hybrid=True, rectified=True, **more)  # type: ignore[arg-type]
+    known = {"hybrid": True, "rectified": True, "finer_blocks": True} | more
+    return spec.Conv2D((1, 1), depth, channels, **known)  # type: ignore[arg-type]
 
 
 def nonnegative(random: np.random.Generator, *shape: int) -> Array:
@@ -186,12 +187,16 @@ def test_threads_change_nothing(row: isa.Isa, alone: Executor, random: np.random
         )
 
 
-def test_they_can_be_forbidden(
+def test_they_can_be_forbidden_or_asked_for(
     row: isa.Isa, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Problem.of(pointwise(96, 64), random)
+    coarse = pointwise(96, 64, finer_blocks=False)
     given = constants(problem.weights, problem.bias, problem.scale)
     assert "7bit" in build(problem.request, given, row).label
+    assert "7bit" not in build(coarse, given, row).label
+    monkeypatch.setenv("OCTOLITE_ACTIVATIONS", "7bit")
+    assert "7bit" in build(coarse, given, row).label
     monkeypatch.setenv("OCTOLITE_ACTIVATIONS", "8bit")
     assert "7bit" not in build(problem.request, given, row).label
     monkeypatch.setenv("OCTOLITE_ACTIVATIONS", "8bits")

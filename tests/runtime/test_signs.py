@@ -14,7 +14,7 @@ from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import Activation, Array
 from octolite.kernels import x86
 from octolite.ops.case import Case
-from octolite.runtime.signs import nonnegative_values, rectified_values
+from octolite.runtime.signs import finer_values, nonnegative_values, rectified_values
 from octolite.tflite import write
 from tests.ops.litert import arrays_of
 from tests.passes.building import Builder, gaussian
@@ -88,10 +88,27 @@ def test_only_what_comes_from_sums_is_rectified() -> None:
     assert names(b, rectified_values) == {"relu", "gated", "fused", "sum of sums"}
 
 
+def test_blocks_are_finer_in_large_images_without_an_upper_bound() -> None:
+    b = Builder()
+    for size in (13, 14):
+        x = b.input(1, size, size, 4, name=f"input of {size}")
+        for activation in (Activation.RELU, Activation.RELU6):
+            name = f"{activation.name} of {size}"
+            weights = gaussian(4, 1, 1, 4)
+            hidden = b.op("CONV_2D", x, weights, None, name=name, activation=activation)
+            b.op("PAD", hidden, np.zeros((4, 2), np.int32), name=f"padded {name}")
+            b.op("CONV_2D", hidden, weights, None, name=f"then {name}", activation=Activation.RELU)
+    b.input(None, None, None, 4, name="any")
+    b.op("CONV_2D", b.graph.inputs[-1], weights, None, activation=Activation.RELU, name="unknown")
+    assert names(b, lambda graph: finer_values(graph, rectified_values(graph))) == {
+        "RELU of 14", "padded RELU of 14", "then RELU of 14", "then RELU6 of 14",
+    }  # fmt: skip
+
+
 def two_layers(activation: Activation) -> bytes:
     """Two 1×1 convolutions, the second with int8 weights."""
     b = Builder()
-    x = b.input(1, 12, 12, 64)
+    x = b.input(1, 14, 14, 64)
     weights = gaussian(64, 1, 1, 64) / 8
     hidden = b.op("CONV_2D", x, weights, np.zeros(64, np.float32), activation=activation)
     codes, quant = numerics.quantize_weights(gaussian(96, 1, 1, 64, seed=1), 0)
@@ -114,8 +131,8 @@ def run(model: bytes, x: Array) -> tuple[Array, str]:
 @pytest.mark.skipif(not x86.AVX2.runs_here, reason="needs AVX2")
 def test_layers_behind_a_relu_take_seven_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCTOLITE_ISA", "avx2")
-    x = gaussian(1, 12, 12, 64)
-    for activation in (Activation.NONE, Activation.RELU):
+    x = gaussian(1, 14, 14, 64)
+    for activation in (Activation.NONE, Activation.RELU, Activation.RELU6):
         model = two_layers(activation)
         monkeypatch.setenv("OCTOLITE_ACTIVATIONS", "auto")
         out, label = run(model, x)

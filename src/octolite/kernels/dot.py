@@ -19,7 +19,7 @@ from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import clamp, tanh
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Value, like, vec
+from octolite.kernels.simd import F32, I32, I64, PTR, Builder, Type, Value, like, vec
 
 ARGS = Record(
     a=PTR,  # activations
@@ -40,6 +40,7 @@ ARGS = Record(
     row_cross=PTR,  # int32: of activations  (crossed tiles only)
     out=PTR,  # float32
     out_at=PTR,  # int64 [rows + slack]: where the results of each row start in out, in bytes
+    residual=PTR,  # float32, laid out as out: what is added before the activation (if asked for)
     low=F32,  # the activation clamps to these
     high=F32,
     rows=I64,
@@ -55,9 +56,10 @@ ARGS = Record(
 _FETCHED = 20 * 1024
 
 
-def unit(tile: Tile, curved: bool, centred: bool = False) -> Unit:
+def unit(tile: Tile, curved: bool, centred: bool = False, residual: bool = False) -> Unit:
     """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp; ``centred`` codes
-    are kept less their zero point."""
+    are kept less their zero point; ``residual`` adds what is at hand in the shape of the
+    results."""
     if tile.sum != I32:
         finish = _real_epilogue
     else:
@@ -65,10 +67,11 @@ def unit(tile: Tile, curved: bool, centred: bool = False) -> Unit:
 
     def emit(module: Any, isa: Isa) -> None:
         for height in tile.heights:
-            _emit_block(module, tile, height, finish, curved)
+            _emit_block(module, tile, height, finish, curved, residual)
         _emit_walk(module, tile)
 
-    key = f"dot {tile.name} {tile.heights}x{tile.width} tanh={curved} centred={centred}"
+    shape = f"{tile.name} {tile.heights}x{tile.width}"
+    key = f"dot {shape} tanh={curved} centred={centred} residual={residual}"
     return Unit(key, ("dot",), emit)
 
 
@@ -126,7 +129,9 @@ def _call_block(k: Builder, height: int, address: Value, row: Value, panel: Valu
     k.ir.call(k.module.globals[f"block{height}"], [address.raw, row.raw, panel.raw])
 
 
-def _emit_block(module: Any, tile: Tile, height: int, finish: Any, curved: bool) -> None:
+def _emit_block(
+    module: Any, tile: Tile, height: int, finish: Any, curved: bool, residual: bool
+) -> None:
     """``blockH(args, row, panel)``: ``height`` rows from ``row`` times one panel, stored.
 
     Rows past the last repeat it: the tables are padded so, and the results are the same.
@@ -145,23 +150,40 @@ def _emit_block(module: Any, tile: Tile, height: int, finish: Any, curved: bool)
     sums = _accumulate(k, tile, args, starts, weights, begin, chains)
 
     count = k.load(I64, place + 16)
-    outs = []
-    for r in range(height):
-        at = k.load(I64, args.out_at + (row + r) * 8)
-        outs.append(args.out + (at + k.load(I64, place + 8) * 4))
+    first = k.load(I64, place + 8) * 4
+    outs = [k.load(I64, args.out_at + (row + r) * 8) + first for r in range(height)]
     results = finish(k, tile, args, row, panel, sums)
-    results = [[activate(k, args, x, curved) for x in line] for line in results]
+
+    def end(x: Value, at: Value, mask: Value | None) -> None:
+        """A vector of sums becomes a vector of results, ``at`` bytes into them."""
+        if residual:
+            x = x + load_some(k, x.type, args.residual + at, mask)
+        store_some(k, activate(k, args, x, curved), args.out + at, mask)
+
     with k.either(count >= tile.width) as (full, partial):
         with full:
-            for out, line in zip(outs, results, strict=True):
+            for at, line in zip(outs, results, strict=True):
                 for v, x in enumerate(line):
-                    k.store(x, out + 4 * tile.lanes * v)
+                    end(x, at + 4 * tile.lanes * v, None)
         with partial:
             for v in range(tile.vectors):
                 mask = k.first(count - tile.lanes * v, tile.lanes)
-                for out, line in zip(outs, results, strict=True):
-                    k.store_first(line[v], out + 4 * tile.lanes * v, mask)
+                for at, line in zip(outs, results, strict=True):
+                    end(line[v], at + 4 * tile.lanes * v, mask)
     k.ret()
+
+
+def load_some(k: Builder, kind: Type, address: Value, mask: Value | None) -> Value:
+    """A vector, or the lanes of it that are in ``mask``."""
+    return k.load(kind, address) if mask is None else k.load_first(kind, address, mask)
+
+
+def store_some(k: Builder, x: Value, address: Value, mask: Value | None) -> None:
+    """Store a vector, or the lanes of it that are in ``mask``."""
+    if mask is None:
+        k.store(x, address)
+    else:
+        k.store_first(x, address, mask)
 
 
 def _accumulate(

@@ -9,7 +9,7 @@ import numpy as np
 from octolite.ir.types import Array
 from octolite.kernels import pack, strassen
 from octolite.kernels.isa import Isa, Tile
-from octolite.kernels.launch import INPUT, NOWHERE, Launch, Place
+from octolite.kernels.launch import INPUT, NOWHERE, SECOND, Launch, Place
 from octolite.kernels.layer import Layer
 from octolite.kernels.products import Product, Rows, add
 from octolite.kernels.spec import Conv2D, FullyConnected, per_pixel
@@ -51,6 +51,10 @@ class DotLayer(Layer):
         self._dense: Array | None = None
         self._cross: Array | None = None
 
+    @property
+    def _residual(self) -> bool:
+        return isinstance(self.request, Conv2D) and self.request.residual
+
     def _products(self, rows: int) -> tuple[Array, Tile]:
         """The packed weights, and the tile that takes them, for so many rows. Few rows wait for
         the weights, so they are read as bytes; for many, they are packed again where that is
@@ -84,7 +88,7 @@ class DotLayer(Layer):
         """Quantize rows, each by its own range, and have them multiplied."""
         rows = len(source_at)
         index = np.arange(rows, dtype=np.int64)
-        if strassen.pays(self.isa, rows, self.depth, self.channels):
+        if not self._residual and strassen.pays(self.isa, rows, self.depth, self.channels):
             out = index * (self.channels * 4) if out_at is None else out_at
             given = strassen.Rows(source, source_at, out, self.depth, self.request.asymmetric)
             clamp = self.low, self.high, self.curved
@@ -120,6 +124,7 @@ class DotLayer(Layer):
             data,
             data.nbytes // self.panels.count,
             self._cross if tile.crossed and self._cross is not None else NOWHERE,
+            SECOND if self._residual else NOWHERE,
         )
         clamp = self.low, self.high, self.curved
         add(launch, self.label, self.isa, tile, [product], clamp, threads)

@@ -18,7 +18,7 @@ from octolite.kernels.spec import Conv2D, per_pixel
 # Ranges of all blocks of a few rows are kept on the stack.
 MAX_DEPTH = 16384
 
-CODES = ("auto", "8bit")
+CODES = ("auto", "8bit", "7bit")
 
 
 class PointwiseLayer(ConvLayer):
@@ -56,15 +56,17 @@ class PointwiseLayer(ConvLayer):
 def tile_for(request: Conv2D, isa: Isa) -> Tile | None:
     """The tile that takes the convolution, if this is one for microscaled codes.
 
-    Raises :class:`KernelError` when ``OCTOLITE_ACTIVATIONS`` is neither ``auto`` nor ``8bit``,
-    which forbids them.
+    ``OCTOLITE_ACTIVATIONS`` is ``8bit``, which forbids them, ``7bit``, which takes them wherever
+    they are possible, or ``auto``: where they lose nothing to speak of. Raises
+    :class:`KernelError` when it is anything else.
     """
     chosen = os.environ.get("OCTOLITE_ACTIVATIONS") or "auto"
     if chosen not in CODES:
         raise KernelError(
             f"OCTOLITE_ACTIVATIONS cannot be {chosen!r}. {did_you_mean(chosen, CODES)}"
         )
-    fits = request.rectified and request.hybrid and per_pixel(request)
-    if chosen == "8bit" or not fits or not 0 < request.in_channels <= MAX_DEPTH:
+    wanted = {"8bit": False, "7bit": request.rectified, "auto": request.finer_blocks}[chosen]
+    fits = wanted and request.hybrid and per_pixel(request)
+    if not fits or not 0 < request.in_channels <= MAX_DEPTH:
         return None
     return isa.microscaled

@@ -55,7 +55,7 @@ class Product:
 
     A row is read in segments of ``depth`` activations, which start ``taps`` bytes behind its own
     start. ``data``: the packed weights, where they are not those of ``panels``; ``cross``: see
-    :func:`octolite.kernels.dot.run_crossed`.
+    :func:`octolite.kernels.dot.run_crossed`; ``residual``: what is added to the results.
     """
 
     image: Image
@@ -66,6 +66,7 @@ class Product:
     data: Operand
     panel_bytes: int
     cross: Operand = NOWHERE
+    residual: Operand = NOWHERE
 
     def macs(self, tile: Tile) -> int:
         """Products of activations and weights."""
@@ -110,6 +111,7 @@ def add(
             "row_cross": product.image.cross,
             "out": OUTPUT,
             "out_at": product.rows.out,
+            "residual": product.residual,
             "low": low,
             "high": high,
             "rows": product.rows.count(tile),
@@ -123,7 +125,8 @@ def add(
     ]
     if records:
         centred = tile.centred and all(p.image.zero is NOWHERE for p in products)
-        fn = jit.load(dot.unit(tile, curved, centred), isa)["dot"]
+        residual = any(p.residual is not NOWHERE for p in products)
+        fn = jit.load(dot.unit(tile, curved, centred, residual), isa)["dot"]
         first, *more = records
         launch.add(label, fn, dot.ARGS, tiles * len(records), *more, **first)
 

@@ -11,7 +11,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels import isa as isas
-from octolite.kernels import matmul, pointwise, winograd
+from octolite.kernels import matmul, pointwise, strassen, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer
 from octolite.kernels.expression import Expression
@@ -105,6 +105,17 @@ def _weighted(layer: Callable[..., Kernel]) -> Builder:
         return layer(request, isa, weights.data, None if bias is None else bias.data, weights.scale)
 
     return build_layer
+
+
+def takes_residual(request: Conv2D, isa: isas.Isa | None = None) -> bool:
+    """Whether the kernel of a 1×1 convolution can add a second input at no cost of its own.
+
+    That of fewer products cannot, which gains more than the sum costs.
+    """
+    row = isa or isas.current()
+    if not request.hybrid or strassen.tile_of(row) is None:
+        return True
+    return pointwise.tile_for(request, row) is not None
 
 
 def _fully_connected(request: FullyConnected, isa: isas.Isa, weights: Array, *rest: Any) -> Kernel:

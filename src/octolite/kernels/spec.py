@@ -126,6 +126,9 @@ class Conv2D(Request):
     ``rectified``: no x is below zero (NaN may be among them; what is below all the same may count
     as zero) and few are near the greatest, so that pixels may be quantized by
     :func:`octolite.ir.numerics.microscale_rows` where an instruction set gains by it.
+    ``finer_blocks``: what is more, few blocks of channels are expected to reach as far as the
+    whole tensor does, so that this is no loss. ``residual``: before the activation, a second
+    input of the result's shape is added; of 1×1 convolutions only.
     """
 
     kernel: tuple[int, int]
@@ -138,6 +141,8 @@ class Conv2D(Request):
     hybrid: bool = False
     asymmetric: bool = True
     rectified: bool = False
+    finer_blocks: bool = False
+    residual: bool = False
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

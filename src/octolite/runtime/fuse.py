@@ -139,7 +139,7 @@ class Joined(Node):
 
     __slots__ = ()
 
-    def __init__(self, op: Chain, inputs: tuple[Value, ...], last: Node) -> None:
+    def __init__(self, op: Operator, inputs: tuple[Value | None, ...], last: Node) -> None:
         self.op = op
         self.name = last.name
         self.outputs = last.outputs

@@ -15,9 +15,10 @@ from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
+from octolite.runtime import residual
 from octolite.runtime.budget import MEMORY_LIMIT, check_memory, check_results, size_of
 from octolite.runtime.fuse import fuse
-from octolite.runtime.signs import rectified_values
+from octolite.runtime.signs import finer_values, rectified_values
 from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Prepared:
     """Value id → array, for constants and for everything computed from constants alone."""
     rectified: frozenset[int] = frozenset()
     """Ids of values that are never negative, and not spread evenly."""
+    finer: frozenset[int] = frozenset()
+    """Of these, the ones whose blocks of channels have much finer ranges than the whole."""
 
 
 def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LIMIT) -> Prepared:
@@ -68,7 +71,11 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
     :class:`RuntimeModelError` when what is evaluated takes more than ``memory_limit`` bytes.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
-    prepared = Prepared(graph, known=known, rectified=rectified_values(graph))
+    prepared = Prepared(graph, known=known)
+    prepared.rectified = rectified_values(graph)
+    prepared.finer = finer_values(graph, prepared.rectified)
+    additions = residual.additions(graph)
+    sums: dict[int, Unit] = {}
     taken = 0
     for node in graph.nodes:
         op = node.op
@@ -80,8 +87,16 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
             taken += size_of(types)
             check_memory(f"{node}, evaluated when the model is loaded,", taken, memory_limit)
         results = naming(node, op.fold, operands, node.outputs)
-        if results is None:
-            prepared.units.append(naming(node, _unit, prepared, node, op, hybrid))
+        if results is None and id(node) in sums:
+            prepared.units.append(sums[id(node)])
+        elif results is None:
+            addition = additions.get(id(node))
+            unit = naming(node, _unit, prepared, node, op, hybrid, addition)
+            if unit.node is node:
+                prepared.units.append(unit)
+            else:
+                assert addition is not None
+                sums[id(addition)] = unit
         else:
             known.update(zip(map(id, node.outputs), results, strict=True))
     prepared.units = fuse(graph, prepared.units)
@@ -124,16 +139,18 @@ def _operands(prepared: Prepared, node: Node) -> list[Operand | None]:
     return [None if v is None else Known(v, prepared.known.get(id(v))) for v in node.inputs]
 
 
-def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
+def _unit(
+    prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid, addition: Node | None
+) -> Unit:
     operands = _operands(prepared, node)
-    request, choice = _request(prepared, node, op), "float"
+    request, choice = _request(prepared, node, op, addition), "float"
     own: list[Value] = []
     if op.is_hybrid(operands):
         stays, choice = choose(request, hybrid)
         if not stays:
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
-            request = _request(prepared, node, op)
+            request = _request(prepared, node, op, addition)
     if isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
         request = op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
@@ -154,14 +171,22 @@ def _unit(prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid) -> Unit:
     _forget(prepared, own)
     for constant in constants.values():
         release(constant.data)
-    return Unit(node, op, kernel, choice, request.reads)
+    unit = Unit(node, op, kernel, choice, request.reads)
+    if addition is not None and isinstance(request, spec.Conv2D) and request.residual:
+        return residual.join(unit, addition)
+    return unit
 
 
-def _request(prepared: Prepared, node: Node, op: Operator) -> spec.AnyRequest | None:
+def _request(
+    prepared: Prepared, node: Node, op: Operator, addition: Node | None
+) -> spec.AnyRequest | None:
     """What the operator asks of the kernels, and what only the graph knows of its inputs."""
     request = op.kernel(_operands(prepared, node))
     if isinstance(request, spec.Conv2D) and id(node.inputs[0]) in prepared.rectified:
-        return replace(request, rectified=True)
+        finer = id(node.inputs[0]) in prepared.finer
+        request = replace(request, rectified=True, finer_blocks=finer)
+    if isinstance(request, spec.Conv2D) and addition is not None:
+        return residual.request(request, addition)
     return request
 
 

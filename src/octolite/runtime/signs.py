@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from octolite.ir.graph import Graph, Value
+from octolite.ir.types import Activation
 from octolite.ops.base import Operator
+
+FEWEST_PIXELS = 14 * 14
+"""Under so many pixels, the range of an image is hardly wider than that of its blocks."""
+
+_OPEN = (Activation.NONE, Activation.RELU)
+_BOUNDED = ("RELU6", "MINIMUM")
 
 
 def nonnegative_values(graph: Graph) -> frozenset[int]:
@@ -49,3 +58,29 @@ def rectified_values(graph: Graph) -> frozenset[int]:
         if holds:
             spread.update(map(id, node.outputs))
     return nonnegative & spread
+
+
+def finer_values(graph: Graph, rectified: frozenset[int]) -> frozenset[int]:
+    """Of :func:`rectified_values`, the images whose blocks have ranges so much finer than the whole
+    that they make up for a bit.
+
+    They do not where numbers crowd at an upper bound, which a few of any block then reach, nor
+    in small images. (`docs/numerics.md` has the figures.)
+    """
+    bounded: set[int] = set()
+    for node in graph.nodes:
+        op = node.op
+        assert isinstance(op, Operator)
+        closed = getattr(op, "activation", Activation.NONE) not in _OPEN or op.name in _BOUNDED
+        passed = op.spread != "sums" and any(id(v) in bounded for v in node.inputs)
+        if closed or passed:
+            bounded.update(map(id, node.outputs))
+
+    def is_large(value: Value) -> bool:
+        pixels = value.shape[1:-1] if value.shape else ()
+        return None not in pixels and math.prod(d or 0 for d in pixels) >= FEWEST_PIXELS
+
+    found = (v for node in graph.nodes for v in node.outputs)
+    return frozenset(
+        id(v) for v in found if id(v) in rectified and id(v) not in bounded and is_large(v)
+    )
