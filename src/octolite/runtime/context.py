@@ -251,7 +251,7 @@ class Context:
     def _check_memory(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
         """The results' types, which show only now. Raises :class:`RuntimeModelError`."""
         types = naming(unit.node, unit.op.infer, *operands)
-        check_results(unit.node, types, unit.kernel is not None)
+        check_results(unit.node, types, unit.infers)
         check_memory(unit.node, size_of(types), self.plan.memory_limit)
         return list(types)
 

@@ -134,7 +134,7 @@ def _infer(slots: Slots, unit: Unit) -> None:
     operands = _operands(slots, unit)
     types = naming(unit.node, unit.op.infer, *operands)
     results = [slots[id(v)] for v in unit.node.outputs]
-    check_results(unit.node, types, unit.kernel is not None)
+    check_results(unit.node, types, unit.infers)
     for slot, found in zip(results, types, strict=True):
         slot.shape = found.shape
 

@@ -13,6 +13,7 @@ from octolite.ir import numerics
 from octolite.ir.graph import Graph, Node, Value
 from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
+from octolite.kernels.expression import Expression
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
 from octolite.runtime import residual
@@ -40,6 +41,13 @@ class Unit:
     """Why it runs the way it does, for the profile."""
     reads: tuple[str, ...] | None = None
     """Names of the inputs that the kernel reads while it runs, where it holds the others itself."""
+    declared: bool = False
+    """The kernel was made for results of the types that the model declares."""
+
+    @property
+    def infers(self) -> bool:
+        """Whether the kernel writes what the shape rule says, whatever the model declares."""
+        return self.kernel is not None and not self.declared
 
     @property
     def read_inputs(self) -> list[Value]:
@@ -171,7 +179,7 @@ def _unit(
     _forget(prepared, own)
     for constant in constants.values():
         release(constant.data)
-    unit = Unit(node, op, kernel, choice, request.reads)
+    unit = Unit(node, op, kernel, choice, request.reads, isinstance(request, Expression))
     if addition is not None and isinstance(request, spec.Conv2D) and request.residual:
         return residual.join(unit, addition)
     return unit
@@ -196,10 +204,13 @@ def _keeps_codes(
     inputs: Sequence[Operand | None],
     outputs: Sequence[Operand],
 ) -> bool:
-    """Whether a request that moves elements may do so with what these tensors hold."""
+    """Whether a request suits what these tensors hold: codes may be moved, and an expression gives
+    what the result is declared to be."""
     match request:
         case spec.Lookup(scaled=True):
             return outputs[0].quant is None
+        case Expression():
+            return request.dtype is outputs[0].dtype
         case spec.Copy() | spec.Lookup():
             return op.takes_arrays_as_they_are(inputs, outputs)
     return True
