@@ -7,6 +7,7 @@ Extents that may change between runs (rows, batch, height, width) come later, wi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ class AnyRequest:
         return iter(())
 
 
-class Request(AnyRequest):
+class Request(AnyRequest, ABC):
     """What has ``weights``, perhaps with a scale for each channel, perhaps a ``bias``."""
 
     __slots__ = ()
@@ -85,9 +86,9 @@ class Request(AnyRequest):
         return ("bias",)
 
     @property
+    @abstractmethod
     def weight_shape(self) -> tuple[int, ...]:
         """Extents of the weights."""
-        raise NotImplementedError
 
     @property
     def results(self) -> int:
