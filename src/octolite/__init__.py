@@ -30,6 +30,7 @@ from octolite.version import __version__
 
 if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
+    from octolite.ops.custom import CustomOperator
     from octolite.quantize import Ledger, Recipe
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
 
@@ -37,6 +38,7 @@ _LAZY = {
     "Conversion": "octolite.api",
     "convert": "octolite.api",
     "convert_model": "octolite.api",
+    "CustomOperator": "octolite.ops.custom",
     "Interpreter": "octolite.runtime.interpreter",
     "SignatureRunner": "octolite.runtime.interpreter",
     "Ledger": "octolite.quantize",
@@ -46,6 +48,7 @@ _LAZY = {
 __all__ = [
     "Conversion",
     "ConversionError",
+    "CustomOperator",
     "FormatError",
     "Interpreter",
     "InvalidGraphError",

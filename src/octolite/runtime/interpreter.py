@@ -12,6 +12,7 @@ import numpy as np
 from octolite.errors import UsageError, did_you_mean
 from octolite.ir.graph import Signature, Value, called_by
 from octolite.ir.types import Array
+from octolite.ops.custom import CustomOperator, user_operators
 from octolite.runtime.budget import CALL_LIMIT, MEMORY_LIMIT
 from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
@@ -53,6 +54,7 @@ class Interpreter:
         hybrid: Hybrid = "auto",
         memory_limit: int = MEMORY_LIMIT,
         call_limit: int = CALL_LIMIT,
+        custom_operators: Mapping[str, CustomOperator] | None = None,
     ) -> None:
         if (model_path is None) == (model_content is None):
             raise UsageError("give either model_path or model_content")
@@ -62,7 +64,7 @@ class Interpreter:
             raise UsageError(f"num_threads is {num_threads}; it must be at least 1")
         source = model_content if model_content is not None else model_path
         assert source is not None
-        self._model = read(source, memory_limit)
+        self._model = read(source, memory_limit, user_operators(custom_operators))
         graph = self._model.main
         self._values: list[Value] = list(graph.values())
         self._index = {id(v): i for i, v in enumerate(self._values)}

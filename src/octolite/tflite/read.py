@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
 from os import PathLike
 from pathlib import Path
@@ -25,8 +26,9 @@ from octolite.ir.types import (
     dtype_from_code,
 )
 from octolite.ir.verify import verify
-from octolite.ops.base import REGISTRY, Attribute, Operator, operator_class
-from octolite.tflite import schema
+from octolite.ops.base import REGISTRY, Attribute, Operator
+from octolite.ops.custom import UserOperator
+from octolite.tflite import flexbuffer, schema
 from octolite.tflite.mapped import load
 from octolite.tflite.tables import BOOL, INT8, INT32, UINT8, UINT32, UINT64, Content, Table
 from octolite.tflite.verify import verify as verify_tables
@@ -42,11 +44,16 @@ MOST_AXES = 32
 """Axes that a tensor may have; NumPy's arrays have no more."""
 
 
-def read(source: str | PathLike[str] | bytes, memory_limit: int = MEMORY_LIMIT) -> Model:
+def read(
+    source: str | PathLike[str] | bytes,
+    memory_limit: int = MEMORY_LIMIT,
+    custom: Mapping[str, type[UserOperator]] | None = None,
+) -> Model:
     """Read a ``.tflite`` file, given by its path or as its bytes.
 
     Constants are views of the file, save those that it holds in a denser form than arrays do
-    (int4, strings), which may take ``memory_limit`` bytes.
+    (int4, strings), which may take ``memory_limit`` bytes. ``custom`` says what custom operators
+    are, by name.
 
     Raises:
         FormatError: the bytes are no such file, or lead outside themselves.
@@ -62,7 +69,7 @@ def read(source: str | PathLike[str] | bytes, memory_limit: int = MEMORY_LIMIT) 
         )
     verify_tables(content)
     try:
-        model = _Reader(content, memory_limit).model()
+        model = _Reader(content, memory_limit, custom or {}).model()
     except _BROKEN as error:
         raise FormatError(f"the TFLite file is damaged: {error}") from error
     for graph in model.graphs:
@@ -72,12 +79,15 @@ def read(source: str | PathLike[str] | bytes, memory_limit: int = MEMORY_LIMIT) 
 
 
 class _Reader:
-    def __init__(self, content: Content, memory_limit: int) -> None:
+    def __init__(
+        self, content: Content, memory_limit: int, custom: Mapping[str, type[UserOperator]]
+    ) -> None:
         self.content = content
+        self.custom = custom
         self.limit = self.left = memory_limit
         self.root = Table.root(content)
         codes = self.root.tables(schema.Model.CODES)
-        self.operators = [self._operator_name(t) for t in codes]
+        self.operators = [self._operator(t) for t in codes]
         self.versions = [t.number(schema.OperatorCode.VERSION, INT32, 1) for t in codes]
         self.buffers = self.root.tables(schema.Model.BUFFERS)
         self.unsupported: dict[str, list[str]] = {}
@@ -95,10 +105,7 @@ class _Reader:
         graphs = [Graph(name or f"subgraph_{i}") for i, name in enumerate(names)]
         values = [self._fill(g, t, graphs) for g, t in zip(graphs, tables, strict=True)]
         if self.unsupported:
-            lines = [f"  - {op}: node {', '.join(at)}" for op, at in self.unsupported.items()]
-            raise UnsupportedError(
-                "the model uses operators that Octolite does not support:\n" + "\n".join(lines)
-            )
+            raise self._refusal()
         metadata = schema.Metadata
         return Model(
             graphs,
@@ -110,13 +117,27 @@ class _Reader:
             root.text(fields.DESCRIPTION),
         )
 
-    @staticmethod
-    def _operator_name(code: Table) -> str:
+    def _operator(self, code: Table) -> tuple[str, type[Operator] | None]:
+        """An operator's name as people know it, and its class if there is one."""
         fields = schema.OperatorCode
         number = max(code.number(fields.CODE, INT32), code.number(fields.OLD_CODE, INT8))
         if number == schema.CUSTOM:
-            return code.text(fields.CUSTOM_CODE) or "CUSTOM"
-        return schema.OPERATOR_NAMES.get(number, f"operator number {number}")
+            name = code.text(fields.CUSTOM_CODE)
+            cls = self.custom.get(name) or REGISTRY.get(name)
+            return f"custom operator {name!r}", cls if cls is not None and cls.custom else None
+        name = schema.OPERATOR_NAMES.get(number, f"operator number {number}")
+        return name, REGISTRY.get(name)
+
+    def _refusal(self) -> UnsupportedError:
+        lines = [f"  - {op}: node {', '.join(at)}" for op, at in self.unsupported.items()]
+        if any(op.startswith("custom operator") for op in self.unsupported):
+            lines.append(
+                "say what a custom operator does with Interpreter(..., custom_operators="
+                "{name: octolite.CustomOperator(compute, shapes)})"
+            )
+        return UnsupportedError(
+            "the model uses operators that Octolite does not support:\n" + "\n".join(lines)
+        )
 
     def _raw(self, index: int) -> Array:
         """The bytes of buffer ``index``, wherever the file keeps them."""
@@ -227,16 +248,15 @@ class _Reader:
     ) -> None:
         fields = schema.Operator
         code = table.number(fields.CODE, UINT32)
-        name = _pick(self.operators, code, f"node {position}")
-        if name not in REGISTRY:
+        name, cls = _pick(self.operators, code, f"node {position}")
+        if cls is None:
             self.unsupported.setdefault(name, []).append(str(position))
             return
         latest = schema.LATEST_VERSIONS.get(name, 1)
-        if self.versions[code] > latest and not REGISTRY[name].custom:
+        if self.versions[code] > latest and not cls.custom:
             wanted = f"{name} of version {self.versions[code]} (known up to {latest})"
             self.unsupported.setdefault(wanted, []).append(str(position))
             return
-        cls = operator_class(name)
         where = f"node {position} ({name})"
         inputs = [
             None if i == -1 else _pick(values, i, where) for i in _indices(table, fields.INPUTS)
@@ -255,19 +275,53 @@ class _Reader:
     def _attributes(
         self, cls: type[Operator], table: Table, where: str, graphs: list[Graph]
     ) -> dict[str, Any]:
-        kind = table.number(schema.Operator.OPTIONS_TYPE, UINT8)
-        if cls.options is None or kind == 0:
+        if cls.custom:
+            return self._custom_attributes(cls, table, where)
+        if cls.options is None:
             return {}
-        if kind != schema.OPTIONS_CODES[cls.options]:
+        fields = schema.Operator
+        if cls.options in schema.OPTIONS_CODES:
+            expected, place = schema.OPTIONS_CODES[cls.options], fields.OPTIONS
+            kind = table.number(fields.OPTIONS_TYPE, UINT8)
+        else:
+            expected, place = schema.OPTIONS_2_CODES[cls.options], fields.OPTIONS_2
+            kind = table.number(fields.OPTIONS_2_TYPE, UINT8)
+        if kind == 0:
+            return {}
+        if kind != expected:
             raise FormatError(
                 f"{where} should carry {cls.options} and carries options of type {kind}"
             )
-        union = table.table(schema.Operator.OPTIONS)
+        union = table.table(place)
         if union is None:
             return {}
         options = getattr(tflite, cls.options)()
         options.Init(self.content, union.at)
         return {a.name: _attribute(a, options, where, graphs) for a in cls.attribute_list()}
+
+    def _custom_attributes(self, cls: type[Operator], table: Table, where: str) -> dict[str, Any]:
+        raw = self._custom_options(table, where)
+        if issubclass(cls, UserOperator):
+            return {"raw": raw, "options_given": _users_options(cls, raw, where)}
+        found = flexbuffer.decode(raw) if raw else {}
+        if not isinstance(found, dict):
+            raise FormatError(f"{where}: its options are {type(found).__name__}, expected a map")
+        return {
+            a.name: flexbuffer.number(found[a.name], a.default, f"{where}: option {a.name}")
+            for a in cls.attribute_list()
+            if a.name in found
+        }
+
+    def _custom_options(self, table: Table, where: str) -> bytes:
+        fields = schema.Operator
+        start = table.number(fields.LARGE_OFFSET, UINT64)
+        if start > 1:
+            size = table.number(fields.LARGE_SIZE, UINT64)
+            if start + size > len(self.content):
+                raise FormatError(f"{where}: its options end behind the end of the file")
+            return bytes(self.content[start : start + size])
+        found = table.vector(fields.CUSTOM_OPTIONS, np.uint8)
+        return b"" if found is None else found.tobytes()
 
     def _signature(self, table: Table, graphs: list[Graph], values: list[list[Value]]) -> Signature:
         fields, entry = schema.Signature, schema.TensorMap
@@ -282,6 +336,17 @@ class _Reader:
             }
 
         return Signature(key, entries(fields.INPUTS), entries(fields.OUTPUTS), graph)
+
+
+def _users_options(cls: type[UserOperator], raw: bytes, where: str) -> Any:
+    """What a user's operator is given for the bytes of its options."""
+    read_options = cls.definition.decode
+    if read_options is None:
+        return flexbuffer.decode(raw) if raw else {}
+    try:
+        return read_options(raw)
+    except Exception as error:
+        raise FormatError(f"{where}: decode raised {error!r} for its options") from error
 
 
 def _check_variables(op: Operator, inputs: list[Value | None], where: str) -> None:
@@ -299,6 +364,9 @@ def _attribute(attribute: Attribute, options: Any, where: str, graphs: list[Grap
     if isinstance(default, tuple):
         vector = getattr(options, f"{attribute.option}AsNumpy")()
         return tuple(np.asarray(vector).tolist()) if isinstance(vector, np.ndarray) else ()
+    if isinstance(default, bytes):
+        vector = getattr(options, f"{attribute.option}AsNumpy")()
+        return vector.tobytes() if isinstance(vector, np.ndarray) else b""
     value = getattr(options, attribute.option)()
     match default:
         case IntEnum():

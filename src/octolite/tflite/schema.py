@@ -20,6 +20,8 @@ def _numbers(enum: Any) -> dict[str, int]:
 OPERATOR_CODES: dict[str, int] = _numbers(tflite.BuiltinOperator)
 OPERATOR_NAMES: dict[int, str] = {v: k for k, v in OPERATOR_CODES.items()}
 OPTIONS_CODES: dict[str, int] = _numbers(tflite.BuiltinOptions)
+OPTIONS_2_CODES: dict[str, int] = _numbers(tflite.BuiltinOptions2)
+"""Options that came late have a field, and numbers, of their own."""
 CUSTOM = OPERATOR_CODES["CUSTOM"]
 
 _VERSIONS = """
@@ -64,7 +66,8 @@ class Quantization:
 
 
 class Operator:
-    CODE, INPUTS, OUTPUTS, OPTIONS_TYPE, OPTIONS = range(5)
+    CODE, INPUTS, OUTPUTS, OPTIONS_TYPE, OPTIONS, CUSTOM_OPTIONS = range(6)
+    LARGE_OFFSET, LARGE_SIZE, OPTIONS_2_TYPE, OPTIONS_2 = range(9, 13)
 
 
 class OperatorCode:

@@ -13,7 +13,8 @@ from octolite.errors import ConversionError
 from octolite.ir.graph import Graph, Model, Node, Signature, Value
 from octolite.ir.types import INT4, STRING, Array, DType, Quant
 from octolite.ops.base import Attribute, Operator
-from octolite.tflite import schema
+from octolite.ops.custom import UserOperator
+from octolite.tflite import flexbuffer, schema
 
 LIMIT = 2**31 - 2**20
 """Bytes that a FlatBuffer's 32-bit offsets can reach, less room for the tables."""
@@ -42,7 +43,7 @@ class _Writer:
         self.buffers: list[bytes | memoryview] = [b""]
         self.buffer_of: dict[int, int] = {}
         self.vectors: dict[tuple[Any, bytes], int] = {}
-        self.codes: dict[tuple[str, int], int] = {}
+        self.codes: dict[tuple[str, int, bool], int] = {}
 
     def finish(self) -> bytes:
         model = self.model
@@ -54,7 +55,7 @@ class _Writer:
             self._signature(s, indices[id(s.graph)], tensors[indices[id(s.graph)]])
             for s in model.signatures
         ]
-        codes = [self._code(name, version) for name, version in self.codes]
+        codes = [self._code(*code) for code in self.codes]
         buffers = [self._buffer(data) for data in self.buffers]
         root = self._table(
             "Model",
@@ -108,9 +109,9 @@ class _Writer:
         vector = self._bytes(data, schema.BUFFER_ALIGNMENT) if len(data) else None
         return self._table("Buffer", Data=vector)
 
-    def _code(self, name: str, version: int) -> int:
-        number = schema.OPERATOR_CODES.get(name, schema.CUSTOM)
-        custom = self.builder.CreateString(name) if number == schema.CUSTOM else None
+    def _code(self, name: str, version: int, is_custom: bool) -> int:
+        number = schema.CUSTOM if is_custom else schema.OPERATOR_CODES[name]
+        custom = self.builder.CreateString(name) if is_custom else None
         return self._table(
             "OperatorCode",
             DeprecatedBuiltinCode=min(number, schema.LAST_DEPRECATED_CODE),
@@ -204,8 +205,7 @@ class _Writer:
         op = node.op
         assert isinstance(op, Operator)
         version = op.version(node.inputs, node.outputs)
-        code = self.codes.setdefault((op.name, version), len(self.codes))
-        options = self._options(op, indices) if op.options is not None else None
+        code = self.codes.setdefault((op.name, version, op.custom), len(self.codes))
         variables = [v is not None and v.is_variable for v in node.inputs]
         present = list(node.inputs)
         while present and present[-1] is None and not op.keeps_absent:
@@ -216,10 +216,24 @@ class _Writer:
             OpcodeIndex=code,
             Inputs=inputs,
             Outputs=self._numbers((tensors[id(v)] for v in node.outputs), np.int32),
-            BuiltinOptionsType=schema.OPTIONS_CODES[op.options] if op.options else None,
-            BuiltinOptions=options,
             MutatingVariableInputs=self._numbers(variables, np.bool_) if any(variables) else None,
+            **self._options_fields(op, indices),
         )
+
+    def _options_fields(self, op: Operator, indices: dict[int, int]) -> dict[str, int]:
+        """The fields of an operator's table that hold its options."""
+        if op.custom:
+            raw = op.raw if isinstance(op, UserOperator) else flexbuffer.encode(op.attributes())
+            return {"CustomOptions": self._bytes(raw)}
+        if op.options is None:
+            return {}
+        number, which = schema.OPTIONS_CODES.get(op.options), ""
+        if number is None:
+            number, which = schema.OPTIONS_2_CODES[op.options], "2"
+        return {
+            f"BuiltinOptions{which}Type": number,
+            f"BuiltinOptions{which}": self._options(op, indices),
+        }
 
     def _options(self, op: Operator, indices: dict[int, int]) -> int:
         assert op.options is not None
@@ -236,6 +250,8 @@ class _Writer:
                 return value.code
             case str():
                 return self.builder.CreateString(value)
+            case bytes():
+                return self._bytes(value)
             case ():
                 return None
             case tuple():
