@@ -12,7 +12,7 @@ import octolite
 from octolite.ops import REGISTRY
 from octolite.ops.case import Case
 from octolite.tflite import write
-from tests.ops.litert import arrays_of
+from tests.ops.litert import ours
 from tests.recorded import relative_error
 
 TOLERANCE = 2e-6
@@ -28,8 +28,7 @@ CASES = [
 @pytest.mark.parametrize(("cls", "case"), CASES)
 def test_interpreter_agrees_with_reference(cls: type[Any], case: Case) -> None:
     model, feeds = case.build(cls)
-    node = model.main.nodes[0]
-    expected = node.op.run(arrays_of(node, feeds), node.inputs, node.outputs)
+    expected = ours(model, feeds)
     interpreter = octolite.Interpreter(model_content=write(model), hybrid="always")
     interpreter.allocate_tensors()
     for details in interpreter.get_input_details():

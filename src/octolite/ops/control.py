@@ -283,3 +283,37 @@ class While(ControlFlow):
             litert=False,
         ),
     )
+
+
+class StablehloComposite(ControlFlow):
+    """A larger operator, by its ``title`` and ``composite_attributes``, that a graph spells out.
+
+    The graph is what runs; the rest is for those who know the operator better.
+    """
+
+    name = "STABLEHLO_COMPOSITE"
+    options = "StableHLOCompositeOptions"
+    inputs = "inputs*"
+    outputs = "results*"
+    title: str = attr("", "Name")
+    decomposition: Graph = attr(None, "DecompositionSubgraphIndex")
+    composite_attributes: bytes = attr(b"")
+    composite_attributes_format: int = attr(0)
+    revision: int = attr(0, "Version")
+
+    def infer(self, *operands: Operand) -> Sequence[TensorType]:
+        return self.result_types(self.decomposition, operands)
+
+    def flow(self, session: Session, arrays: Sequence[Array]) -> Sequence[Array]:
+        return session(self.decomposition, arrays)
+
+    cases = (
+        case(f32(2, 3), title="odml.half", decomposition=_add(0.5)),
+        case(
+            f32(2, 3),
+            title="mine.negated",
+            decomposition=_negate(),
+            composite_attributes=b"abc",
+            revision=2,
+        ),
+    )
