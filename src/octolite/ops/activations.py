@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 from numpy.polynomial import Chebyshev
 
 from octolite.errors import ShapeError
-from octolite.ir import numerics
+from octolite.ir import fixed_point, numerics
+from octolite.ir.fixed_point import Codes, Multiplier, by_table
 from octolite.ir.types import (
     INT8,
     INT16,
     UINT8,
     Activation,
     Array,
+    DType,
     Operand,
     Quant,
     TensorType,
@@ -50,11 +53,66 @@ def clamp_cases(*more: Case) -> tuple[Case, ...]:
     )
 
 
-class Relu(ActivationFunction):
+class Clamp(ActivationFunction, abstract=True):
+    """``min(max(x, low), high)``."""
+
+    bounds: ClassVar[tuple[float | None, float | None]]
+    integer_types: ClassVar[Collection[DType]] = (INT8, UINT8)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        factor = Multiplier.of(source.scale / out.scale)
+        return out.store_within(factor(source.centred(x)), *self.bounds)
+
+
+class Function(ActivationFunction, abstract=True):
+    """A function whose codes of 8 bits are looked up in a table of float32 results."""
+
+    integer_types: ClassVar[Collection[DType]] = (INT8, UINT8)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        return by_table(Codes.of(inputs[0]), Codes.of(outputs[0]), self.nearest, x)
+
+    def nearest(self, x: Array) -> Array:
+        """The function of float32, as near as float32 comes."""
+        return np.asarray(self.reference(x.astype(np.float64)), np.float32)
+
+
+class Sigmoid(Function, abstract=True):
+    """A function with a table for 16 bits, too, whose results are codes of 2⁻¹⁵."""
+
+    integer_types = (INT8, UINT8, INT16)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        if not super().is_integer(inputs, outputs):
+            return False
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        unit = source.zero == out.zero == 0 and out.real_scale == 2.0**-15
+        return source.dtype != np.int16 or unit
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        if x.dtype == np.int16:
+            return self.of_16_bits(x, Codes.of(inputs[0]).scale)
+        return super().integer(inputs, outputs, x)
+
+    def of_16_bits(self, x: Array, scale: np.float32) -> Array:
+        """The results for symmetric int16 codes."""
+        raise NotImplementedError
+
+
+class Relu(Clamp):
     """``max(x, 0)``."""
 
     name = "RELU"
     nonnegative = "always"
+    bounds = (0.0, None)
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT8: 2, UINT8: 2, INT16: 3}
     cases = clamp_cases()
 
@@ -62,11 +120,13 @@ class Relu(ActivationFunction):
         return numerics.activate(x, Activation.RELU)
 
 
-class Relu6(ActivationFunction):
+class Relu6(Clamp):
     """``min(max(x, 0), 6)``."""
 
     name = "RELU6"
     nonnegative = "always"
+    bounds = (0.0, 6.0)
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT8: 2, INT16: 3}
     cases = clamp_cases()
 
@@ -74,10 +134,11 @@ class Relu6(ActivationFunction):
         return numerics.activate(x, Activation.RELU6)
 
 
-class ReluN1To1(ActivationFunction):
+class ReluN1To1(Clamp):
     """``min(max(x, -1), 1)``."""
 
     name = "RELU_N1_TO_1"
+    bounds = (-1.0, 1.0)
     spread = "other"
     cases = clamp_cases()
 
@@ -85,10 +146,11 @@ class ReluN1To1(ActivationFunction):
         return numerics.activate(x, Activation.RELU_N1_TO_1)
 
 
-class Relu0To1(ActivationFunction):
+class Relu0To1(Clamp):
     """``min(max(x, 0), 1)``."""
 
     name = "RELU_0_TO_1"
+    bounds = (0.0, 1.0)
     spread = "other"
     nonnegative = "always"
     cases = clamp_cases()
@@ -97,7 +159,7 @@ class Relu0To1(ActivationFunction):
         return np.clip(x, np.float32(0), np.float32(1))
 
 
-class Logistic(ActivationFunction):
+class Logistic(Sigmoid):
     """``1 / (1 + exp(-x))``, without overflow on either side."""
 
     name = "LOGISTIC"
@@ -111,12 +173,20 @@ class Logistic(ActivationFunction):
         case(codes(2, 40, quant=Quant.of(0.05, 7)), results=[(INT8, Quant.of(1 / 256, -128))]),
     )
 
+    def nearest(self, x: Array) -> Array:
+        # Each step is rounded to float32.
+        power = np.exp(-x.astype(np.float64)).astype(np.float32)
+        return np.asarray(1 / (1 + power), np.float32)
+
+    def of_16_bits(self, x: Array, scale: np.float32) -> Array:
+        return fixed_point.logistic16(x, scale)
+
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))
         return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
 
 
-class Tanh(ActivationFunction):
+class Tanh(Sigmoid):
     """The hyperbolic tangent."""
 
     name = "TANH"
@@ -129,14 +199,18 @@ class Tanh(ActivationFunction):
         case(codes(2, 40, quant=Quant.of(0.02, 7)), results=[(INT8, Quant.of(1 / 128))]),
     )
 
+    def of_16_bits(self, x: Array, scale: np.float32) -> Array:
+        return fixed_point.tanh16(x, scale)
+
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
 
 
-class Elu(ActivationFunction):
+class Elu(Function):
     """``x`` where positive, else ``exp(x) - 1``."""
 
     name = "ELU"
+    integer_types = (INT8,)
     cases = (
         case(f32(3, 5, low=-8, high=8)),
         case(EXTREMES),
@@ -153,6 +227,7 @@ class LeakyRelu(ActivationFunction):
     name = "LEAKY_RELU"
     options = "LeakyReluOptions"
     alpha: float = attr(0.0)
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT16: 2}
     cases = (
         case(f32(3, 5), alpha=0.3),
@@ -163,6 +238,15 @@ class LeakyRelu(ActivationFunction):
             results=[(INT8, Quant.of(0.03, -90))],
         ),
     )
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        centred = source.centred(x)
+        same = Multiplier.of(source.scale / out.scale)
+        slope = Multiplier.of(source.scale * np.float32(self.alpha) / out.scale)
+        return out.store(np.where(centred >= 0, same(centred), slope(centred)))
 
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, x * np.float32(self.alpha))
@@ -176,6 +260,7 @@ class Prelu(Elementwise):
 
     name = "PRELU"
     inputs = "input alpha"
+    integer_types = (INT8, UINT8)
 
     def infer(self, x: Operand, alpha: Operand) -> Sequence[TensorType]:
         shape = broadcast(x.shape, alpha.shape)
@@ -184,6 +269,21 @@ class Prelu(Elementwise):
                 f"alpha {alpha.name!r} {alpha.shape} has more axes than input {x.name!r} {x.shape}"
             )
         return [TensorType(x.dtype, shape)]
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        alpha: Array,
+    ) -> Array:
+        source, slope, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
+        centred = source.centred(x)
+        above = Multiplier.of(source.scale / out.scale)(centred)
+        below = Multiplier.of(source.scale * slope.scale / out.scale)(
+            centred * slope.centred(alpha)
+        )
+        return out.store(np.where(centred >= 0, above, below))
 
     def reference(self, x: Array, alpha: Array) -> Array:
         return np.where(x >= 0, x, x * alpha)
@@ -200,22 +300,37 @@ class HardSwish(ActivationFunction):
     name = "HARD_SWISH"
     nonnegative = "kept"
     options = "HardSwishOptions"
+    integer_types = (INT8, UINT8)
     cases = (
         case(f32(3, 5, low=-8, high=8)),
         case(codes(2, 40, quant=Quant.of(0.05, 7)), results=[(INT8, Quant.of(0.03, -90))]),
     )
 
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        fine = source.scale * np.float32(1 / 128)
+        return out.store(
+            fixed_point.hard_swish(
+                source.centred(x) << 7,
+                Multiplier.of(fine / out.scale),
+                Multiplier.of(fine / np.float32(3 / 32768)),
+            )
+        )
+
     def reference(self, x: Array) -> Array:
         return x * numerics.activate(x + np.float32(3), Activation.RELU6) / np.float32(6)
 
 
-class Gelu(ActivationFunction):
+class Gelu(Function):
     """``x · Φ(x)``, Φ the normal distribution, or its approximation by a hyperbolic tangent.
 
     Source: Hendrycks and Gimpel, "Gaussian Error Linear Units".
     """
 
     name = "GELU"
+    integer_types = (INT8, UINT8, INT16)
     options = "GeluOptions"
     approximate: bool = attr(False)
     dtype_versions = {INT8: 2, UINT8: 2}
@@ -230,6 +345,15 @@ class Gelu(ActivationFunction):
         function = "gelu_tanh" if self.approximate else "gelu"
         return apply(function, [v.dtype for v in inputs if v is not None])
 
+    def nearest(self, x: Array) -> Array:
+        # Each step is rounded to float32.
+        half = np.float32(0.5) * x
+        if self.approximate:
+            inner = x + np.float32(0.044715) * x * x * x
+            smooth = _rounded(np.tanh, np.float32(math.sqrt(2 / math.pi)) * inner)
+            return np.asarray(half * (1 + smooth))
+        return np.asarray(half * _rounded(erfc, x * np.float32(-math.sqrt(0.5))))
+
     def reference(self, x: Array) -> Array:
         x = np.maximum(x, x.dtype.type(-40))  # the result is 0 there, not the -Inf · 0 of -Inf
         if self.approximate:
@@ -237,6 +361,11 @@ class Gelu(ActivationFunction):
             smooth = 1 + np.tanh(math.sqrt(2 / math.pi) * cubic)
             return np.asarray(0.5 * x * smooth, x.dtype)
         return (0.5 * x * erfc(x * -math.sqrt(0.5))).astype(x.dtype)
+
+
+def _rounded(function: Callable[[Array], Array], x: Array) -> Array:
+    """The nearest float32 to a function of float32."""
+    return np.asarray(function(x.astype(np.float64)), np.float32)
 
 
 _FAR = 26.0  # erfc is under 1e-294 from here on

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from octolite.errors import RuntimeModelError, ShapeError
-from octolite.ir import numerics
+from octolite.ir import fixed_point, numerics
+from octolite.ir.fixed_point import Codes, Multiplier
 from octolite.ir.types import (
     COMPLEX64,
     FLOAT16,
@@ -16,6 +17,7 @@ from octolite.ir.types import (
     INT8,
     INT16,
     INT64,
+    UINT8,
     UINT32,
     Activation,
     Array,
@@ -64,14 +66,41 @@ def check_divisor(name: str, divisor: Array) -> None:
         raise RuntimeModelError(f"{name} of integers by zero, at {where} of the divisor")
 
 
-class Add(Activated):
+class Sum(Activated, abstract=True):
+    """A sum or difference: codes of both operands are brought to a common, finer scale."""
+
+    integer_types = (INT8, UINT8, INT16)
+    pot_scale_int16: bool = attr(True)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
+    ) -> Array:
+        sides, out = [Codes.of(v) for v in inputs], Codes.of(outputs[0])
+        powers = [fixed_point.power_of_two(c.scale) for c in (*sides, out)]
+        if out.dtype == np.int16 and self.pot_scale_int16 and None not in powers:
+            left, right, result = (p or 0 for p in powers)
+            a, b = (
+                fixed_point.rounding_shift(q, result - power)
+                for q, power in zip(arrays, (left, right), strict=True)
+            )
+            return out.store(self.function(a, b), self.activation)
+        bits = 15 if out.dtype == np.int16 else 20
+        twice = 2 * max(c.real_scale for c in sides)
+        a, b = (
+            Multiplier.of(c.real_scale / twice)(c.centred(q) << bits)
+            for c, q in zip(sides, arrays, strict=True)
+        )
+        factor = Multiplier.of(twice / (2.0**bits * out.real_scale))
+        return out.store(factor(self.function(a, b)), self.activation)
+
+
+class Add(Sum):
     """``act(a + b)``."""
 
     name = "ADD"
     spread = "added"
     nonnegative = "kept"
     options = "AddOptions"
-    pot_scale_int16: bool = attr(True)
     function = np.add
     dtype_versions = {FLOAT16: 6, INT64: 4, INT8: 2}
 
@@ -98,12 +127,11 @@ class Add(Activated):
     )
 
 
-class Sub(Activated):
+class Sub(Sum):
     """``act(a - b)``."""
 
     name = "SUB"
     options = "SubOptions"
-    pot_scale_int16: bool = attr(True)
     function = np.subtract
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
@@ -133,6 +161,7 @@ class Mul(Activated):
     nonnegative = "kept"
     options = "MulOptions"
     function = np.multiply
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {FLOAT16: 8, UINT32: 7, COMPLEX64: 6, INT64: 5, INT8: 2}
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
@@ -146,6 +175,17 @@ class Mul(Activated):
             if a * b >= out:  # the product of codes is scaled up
                 return max(base, 3)
         return base
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        a: Array,
+        b: Array,
+    ) -> Array:
+        left, right, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
+        factor = Multiplier.of(left.scale * right.scale / out.scale)
+        return out.store(factor(left.centred(a) * right.centred(b)), self.activation)
 
     cases = (
         case(f32(2, 3, 4), f32(2, 1, 4)),
@@ -164,6 +204,21 @@ class Div(Activated):
     nonnegative = "kept"
     options = "DivOptions"
     function = np.divide
+    integer_types = (INT8, UINT8, INT16)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        a: Array,
+        b: Array,
+    ) -> Array:
+        left, right, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
+        divisor = right.centred(b)
+        check_divisor("DIV", divisor)
+        factor = Multiplier.of(left.scale / (right.scale * out.scale))
+        quotient = fixed_point.quotient(left.centred(a), divisor, factor)
+        return out.store(quotient, self.activation)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return 2 if wide_broadcast(inputs) else 1
@@ -312,6 +367,19 @@ class SquaredDifference(Binary):
     nonnegative = "always"
     options = "SquaredDifferenceOptions"
     dtype_versions = {INT8: 2}
+    integer_types = (INT8,)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
+    ) -> Array:
+        sides, out = [Codes.of(v) for v in inputs], Codes.of(outputs[0])
+        twice = 2 * max(c.real_scale for c in sides)
+        a, b = (
+            Multiplier.of(c.real_scale / twice)(c.centred(q) << 7)
+            for c, q in zip(sides, arrays, strict=True)
+        )
+        factor = Multiplier.of(twice * twice / (2.0**14 * out.real_scale))
+        return out.store(factor((a - b) ** 2))
 
     def reference(self, a: Array, b: Array) -> Array:
         return np.asarray(np.square(np.subtract(a, b)), a.dtype)

@@ -7,7 +7,7 @@ A subclass of :class:`Operator` declares, in this order,
   come from them,
 * ``quant``: what the quantizer may do with it, as data,
 * ``infer``: the shape rule, ``reference``: its meaning in NumPy,
-* optionally ``hybrid`` (int8 weights, float activations), ``quantized`` (integers throughout),
+* optionally ``hybrid`` (int8 weights, float activations), ``integer`` (codes throughout),
   ``kernel`` (what to ask of the compiled kernels), ``dtype_versions`` and ``version``,
 * ``cases``: the examples on which the tests hold the reference against LiteRT.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
@@ -36,6 +36,8 @@ from octolite.ir import numerics
 from octolite.ir.types import (
     INT4,
     INT8,
+    INT16,
+    UINT8,
     Activation,
     Array,
     DType,
@@ -93,6 +95,10 @@ class QuantRule:
     fixed_output: tuple[float, int] | None = None
 
 
+CODES = (INT8, UINT8, INT16)
+"""Types of activations that are codes."""
+
+
 def attr(default: Any, name: str | None = None, *, stored: bool = True) -> Any:
     """An attribute; ``name`` is its field in the options table when CamelCase would not give it.
 
@@ -123,6 +129,10 @@ class Operator(ABC):
     inputs: ClassVar[str]
     outputs: ClassVar[str] = "output"
     quant: ClassVar[QuantRule] = QuantRule()
+    integer_types: ClassVar[Collection[DType]] = ()
+    """Types of codes for which ``integer`` has the bits of TFLite's reference kernels."""
+    data_input: ClassVar[int] = 0
+    """The input that is computed on, where others come first."""
     stateful: ClassVar[bool] = False
     """The results depend on more than the inputs, or a run changes more than the results."""
     view: ClassVar[bool] = False
@@ -174,6 +184,12 @@ class Operator(ABC):
     def hybrid(self, inputs: Sequence[Operand | None], *arrays: Any) -> Any:
         """The results for int8 weights and float activations."""
         raise UnsupportedError(f"{self.name} has no hybrid form")
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Any
+    ) -> Any:
+        """The results, as codes, of codes; see ``integer_types``."""
+        raise UnsupportedError(f"{self.name} has no integer form")
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.AnyRequest | None:
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
@@ -251,6 +267,22 @@ class Operator(ABC):
         weights = [(inputs[self.input_index(n)], axis) for n, axis in self.quant.weights.items()]
         return inputs[0].dtype.is_float and any(is_symmetric(w, axis) for w, axis in weights)
 
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        """Whether ``integer`` takes these tensors: codes with one scale give codes of their type.
+
+        Everything else that has scales goes through real numbers.
+        """
+        x = inputs[self.data_input] if len(inputs) > self.data_input else None
+        if x is None or x.dtype not in self.integer_types:
+            return False
+        tensors = [v for v in (*inputs, *outputs) if v is not None]
+        return (
+            all(v.quant is not None for v in tensors if v.dtype in CODES)
+            and all(v.dtype is x.dtype or v.dtype not in CODES for v in outputs)
+            and not any(v.dtype.is_float for v in tensors)
+            and not any(v.quant.per_channel for v in (x, *outputs) if v.quant is not None)
+        )
+
     def passes_codes(self) -> bool:
         """Whether the reference may work on integer codes as they are."""
         return self.quant.same_scale
@@ -278,10 +310,11 @@ class Operator(ABC):
     ) -> tuple[Array, ...]:
         """Compute the results from ``arrays``, as the types of ``inputs`` and ``outputs`` ask.
 
-        Integer tensors with scales go through the float reference, a code at most away from
-        TFLite's integer arithmetic, unless all have one scale and codes may pass. NaN and Inf come
-        about silently, as in compiled code. Raises :class:`RuntimeModelError` for arrays that do
-        not fit, where no shape rule has found them out before.
+        Codes are computed on in integers where the operator can do that (``integer_types``), or
+        pass where all have one scale. Otherwise they go through the float reference, a code at
+        most away from integer arithmetic. NaN and Inf come about silently, as in compiled code.
+        Raises :class:`RuntimeModelError` for arrays that do not fit, where no shape rule has found
+        them out before.
         """
         try:
             with np.errstate(all="ignore"):
@@ -302,6 +335,8 @@ class Operator(ABC):
     ) -> tuple[Array, ...]:
         if self.is_hybrid(inputs):
             return _as_tuple(self.hybrid(inputs, *arrays))
+        if self.is_integer(inputs, outputs):
+            return _as_tuple(self.integer(inputs, outputs, *arrays))
         if self.takes_arrays_as_they_are(inputs, outputs):
             return _as_tuple(self.reference(*arrays))
         reals = [

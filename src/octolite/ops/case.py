@@ -151,7 +151,7 @@ def _value(
         q, quant = numerics.quantize_weights(array, tensor.weight_axis)
         return Value.constant(name, q, types.INT8, quant)
     if tensor.constant:
-        return Value.constant(name, array, tensor.dtype)
+        return Value.constant(name, array, tensor.dtype, tensor.quant)
     feeds[name] = array
     shape: Shape = tuple(int(d) for d in array.shape)
     value = graph.add_input(name, tensor.dtype, shape)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from octolite.errors import ShapeError
+from octolite.ir.fixed_point import Codes, Multiplier
 from octolite.ir.types import (
     BOOL,
     INT8,
@@ -16,6 +17,7 @@ from octolite.ir.types import (
     STRING,
     UINT8,
     Array,
+    DType,
     Operand,
     Quant,
     TensorType,
@@ -30,6 +32,21 @@ class Comparison(Elementwise, abstract=True):
 
     inputs = "a b"
     function: ClassVar[np.ufunc]
+    integer_types: ClassVar[Collection[DType]] = (INT8, UINT8)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        return super().is_integer(inputs, outputs) and all(
+            Codes.of(v).real_scale < 1 for v in inputs
+        )
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
+    ) -> Array:
+        a, b = (
+            Multiplier.of(c.real_scale)(c.centred(q) << 8)
+            for c, q in zip(map(Codes.of, inputs), arrays, strict=True)
+        )
+        return np.asarray(self.function(a, b), np.bool_)
 
     def infer(self, a: Operand, b: Operand) -> Sequence[TensorType]:
         same_dtype(a, b)
@@ -41,6 +58,8 @@ class Comparison(Elementwise, abstract=True):
 
 class Logical(Comparison, abstract=True):
     """A comparison of truth values."""
+
+    integer_types = ()
 
     def infer(self, a: Operand, b: Operand) -> Sequence[TensorType]:
         check_bool(self.name, a, b)
@@ -65,6 +84,7 @@ class Equal(Comparison):
 
     name = "EQUAL"
     options = "EqualOptions"
+    integer_types = (INT8, UINT8, INT16)
     function = np.equal
     dtype_versions = {INT16: 5, STRING: 3, INT8: 2}
     cases = (
@@ -87,6 +107,7 @@ class NotEqual(Comparison):
 
     name = "NOT_EQUAL"
     options = "NotEqualOptions"
+    integer_types = (INT8, UINT8, INT16)
     function = np.not_equal
     dtype_versions = {INT16: 4, STRING: 3, INT8: 2}
     cases = (

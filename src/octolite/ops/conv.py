@@ -9,11 +9,13 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
+from octolite.ir.fixed_point import Codes
 from octolite.ir.numerics import QuantizedRows
 from octolite.ir.types import (
     FLOAT32,
     INT8,
     INT16,
+    UINT8,
     Activation,
     Array,
     Dim,
@@ -26,6 +28,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import rank_of
+from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
 from octolite.ops.windows import Windows
 
 
@@ -43,6 +46,11 @@ class Convolution(Operator, abstract=True):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     dilation_w_factor: int = attr(1)
     dilation_h_factor: int = attr(1)
+    integer_types = (INT8, UINT8, INT16)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        axis = self.quant.weights["weights"]
+        return super().is_integer(inputs, outputs) and takes_weights(inputs[0], inputs[1], axis)
 
     def windows(self, kernel: Sequence[int]) -> Windows:
         """The windows of weights that are ``kernel`` (height, width) large."""
@@ -117,6 +125,23 @@ class Conv2D(Convolution):
         out = np.matmul(*_grouped(patches, w))
         out = _ungrouped(out).reshape(*patches.shape[:3], len(w))
         return numerics.activate(out if bias is None else out + bias, self.activation)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        w: Array,
+        bias: Array | None = None,
+    ) -> Array:
+        # float64 holds every sum exactly, and is what BLAS is fast at.
+        centred = Codes.of(inputs[0]).centred(x).astype(np.float64)
+        patches = self.windows(w.shape[1:3]).patches(centred)
+        filters = Codes.of(inputs[1]).centred(w).astype(np.float64)
+        sums = _ungrouped(np.matmul(*_grouped(patches, filters))).astype(np.int64)
+        stage = OutputStage.of_convolution(x, bias)
+        out = codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
+        return out.reshape(*patches.shape[:3], len(w))
 
     def hybrid(
         self, inputs: Sequence[Operand | None], x: Array, w: Array, bias: Array | None = None
@@ -241,6 +266,19 @@ class DepthwiseConv2D(Convolution):
     def reference(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         out = self._accumulate(x, w, 0)
         return numerics.activate(out if bias is None else out + bias, self.activation)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        w: Array,
+        bias: Array | None = None,
+    ) -> Array:
+        filters = Codes.of(inputs[1]).centred(w)
+        sums = self._accumulate(Codes.of(inputs[0]).centred(x), filters, 0)
+        stage = OutputStage.of_convolution(x, bias)
+        return codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
 
     def hybrid(
         self, inputs: Sequence[Operand | None], x: Array, w: Array, bias: Array | None = None

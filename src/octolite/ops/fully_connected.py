@@ -9,11 +9,13 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, INT16, Activation, Array, Operand, TensorType
+from octolite.ir.fixed_point import Codes
+from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Activation, Array, Operand, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import product, rank_of
+from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
 
 
 class FullyConnected(Operator):
@@ -30,6 +32,7 @@ class FullyConnected(Operator):
     quantized_bias_type: int = attr(0)
     quant = QuantRule(weights={"weights": 0}, hybrid=True)
     dtype_versions = {INT8: 4, INT16: 7}
+    integer_types = (INT8, UINT8, INT16)
 
     def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:
         shape = rank_of(w, "weights", 2)
@@ -57,6 +60,24 @@ class FullyConnected(Operator):
         if bias is not None:
             out = out + bias
         return self._shaped(x, w, numerics.activate(out, self.activation))
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        return super().is_integer(inputs, outputs) and takes_weights(inputs[0], inputs[1], 0)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        w: Array,
+        bias: Array | None = None,
+    ) -> Array:
+        rows = Codes.of(inputs[0]).centred(x.reshape(-1, w.shape[1])).astype(np.float64)
+        sums = rows @ Codes.of(inputs[1]).centred(w).T.astype(np.float64)
+        sums = sums.astype(np.int64)
+        stage = OutputStage.REAL
+        out = codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
+        return self._shaped(x, w, out)
 
     def hybrid(
         self, inputs: Sequence[Operand | None], x: Array, w: Array, bias: Array | None = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
+from octolite.ir.fixed_point import Codes
 from octolite.ir.types import (
     BFLOAT16,
     BOOL,
@@ -55,6 +56,12 @@ class Concatenation(Movement):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     quant = QuantRule(same_scale=True)
     dtype_versions = {INT4: 5, UINT32: 4, INT16: 3, INT8: 2}
+    integer_types = (UINT8,)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        plain = self.activation is Activation.NONE
+        single = all(v is not None and v.quant and not v.quant.per_channel for v in inputs)
+        return super().is_integer(inputs, outputs) and plain and single
 
     def infer(self, *parts: Operand) -> Sequence[TensorType]:
         if not parts:
@@ -71,6 +78,14 @@ class Concatenation(Movement):
 
     def passes_codes(self) -> bool:
         return self.activation is Activation.NONE
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *parts: Array
+    ) -> Array:
+        out = Codes.of(outputs[0])
+        return np.concatenate(
+            [_rescaled(q, Codes.of(v), out) for q, v in zip(parts, inputs, strict=True)], self.axis
+        )
 
     def reference(self, *parts: Array) -> Array:
         return numerics.activate(np.concatenate(parts, axis=self.axis), self.activation)
@@ -106,6 +121,15 @@ class Concatenation(Movement):
             results=[(INT8, Quant.of(0.5, 3))],
         ),
     )
+
+
+def _rescaled(q: Array, source: Codes, out: Codes) -> Array:
+    """uint8 codes in another scale, computed in float32."""
+    if source == out:
+        return q
+    scale = source.scale * (np.float32(1) / out.scale)
+    real = q.astype(np.float32) * scale + np.float32(-source.zero) * scale
+    return out.store(numerics.round_half_away(real).astype(np.int64))
 
 
 def _sum(extents: Sequence[Dim]) -> Dim:

@@ -9,6 +9,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
+from octolite.ir.fixed_point import Codes, Multiplier, wrap
 from octolite.ir.numerics import QuantizedRows
 from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Shape, TensorType
 from octolite.kernels import spec
@@ -32,6 +33,7 @@ class BatchMatMul(Operator):
     asymmetric_quantize_inputs: bool = attr(False)
     quant = QuantRule(weights={"y": None}, hybrid=True)
     dtype_versions = {INT8: 2, INT16: 3}
+    integer_types = (INT8, INT16)
 
     def infer(self, x: Operand, y: Operand) -> Sequence[TensorType]:
         left, right = _matrices(x, self.adj_x), _matrices(y, self.adj_y)
@@ -56,6 +58,20 @@ class BatchMatMul(Operator):
     def reference(self, x: Array, y: Array) -> Array:
         x, y = self._upright(x, y)
         return np.asarray(np.matmul(x, y))
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        y = inputs[1]
+        single = y is not None and y.quant is not None and not y.quant.per_channel
+        return super().is_integer(inputs, outputs) and single
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
+    ) -> Array:
+        left, right, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
+        x, y = self._upright(*(c.centred(q) for c, q in zip((left, right), arrays, strict=True)))
+        sums = np.matmul(x.astype(np.float64), y.astype(np.float64)).astype(np.int64)
+        factor = Multiplier.of(float(left.scale * right.scale) / out.real_scale)
+        return out.store(factor.wide(sums) if out.dtype == np.int16 else factor(wrap(sums)))
 
     def hybrid(self, inputs: Sequence[Operand | None], x: Array, y: Array) -> Array:
         x, y = self._upright(x, y)

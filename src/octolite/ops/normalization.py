@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, Quant, TensorType
+from octolite.ir import fixed_point, numerics
+from octolite.ir.fixed_point import Codes
+from octolite.ir.types import FLOAT32, INT8, UINT8, Activation, Array, Operand, Quant, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32, given
@@ -25,11 +26,27 @@ class L2Normalization(Operator):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     quant = QuantRule(fixed_output=(1 / 128, 0))
     dtype_versions = {INT8: 2}
+    integer_types = (INT8, UINT8)
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
         if x.shape == ():
             raise ShapeError(f"{self.name} of {x.name!r}: a scalar has no last axis")
         return like(x)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        if not super().is_integer(inputs, outputs) or self.activation is not Activation.NONE:
+            return False
+        out = Codes.of(outputs[0])
+        return out.real_scale == 1 / 128 and out.zero == sum(out.limits) / 2 + 0.5
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        centred = Codes.of(inputs[0]).centred(x)
+        factor = fixed_point.inverse_root((centred * centred).sum(axis=-1, keepdims=True))
+        if x.dtype == np.uint8:
+            return Codes.of(outputs[0]).store(factor(centred * 128))
+        return Codes.of(outputs[0]).store(factor.shifted(7)(centred))
 
     def reference(self, x: Array) -> Array:
         norm = np.sqrt(np.sum(x * x, axis=-1, keepdims=True))

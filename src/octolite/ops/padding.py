@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from octolite.errors import ShapeError
+from octolite.ir.fixed_point import Codes
 from octolite.ir.types import (
     BOOL,
     INT8,
@@ -126,6 +127,22 @@ class Pad(Bordered):
     name = "PAD"
     options = "PadOptions"
     inputs = "input paddings"
+    integer_types = (INT8, UINT8, INT16)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        x, out = inputs[0], outputs[0]
+        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        paddings: Array,
+    ) -> Array:
+        borders = _borders(x, paddings)
+        zero = Codes.of(outputs[0]).zero
+        return np.pad(x, borders, constant_values=zero) if x.ndim else x
 
     def passes_codes(self) -> bool:
         return False  # zero is the code zero_point

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir import numerics
+from octolite.ir import fixed_point, numerics
+from octolite.ir.fixed_point import Codes
 from octolite.ir.types import (
     FLOAT32,
     INT8,
     INT16,
+    UINT8,
     Activation,
     Array,
     Operand,
@@ -69,6 +71,10 @@ class Pool2D(Operator, abstract=True):
         windows = self.windows
         return spec.Pool2D(kind, windows.kernel, windows.stride, self.activation)
 
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        x, out = inputs[0], outputs[0]
+        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
+
     def passes_codes(self) -> bool:
         return super().passes_codes() and self.activation is Activation.NONE
 
@@ -92,10 +98,21 @@ class AveragePool2D(Pool2D):
     name = "AVERAGE_POOL_2D"
     spread = "other"
     quant = QuantRule(same_scale=True)
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT8: 2, INT16: 3}
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
         return self._request("average", inputs[0])
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        out = Codes.of(outputs[0])
+        inside = np.ones((1, *x.shape[1:3], 1), np.int64)
+        count = self._reduce(inside, np.add, 0)
+        total = self._reduce(x.astype(np.int64), np.add, 0)
+        half = np.where(total > 0, count // 2, -(count // 2))
+        return out.store(fixed_point.divide(total + half, count) - out.zero, self.activation)
 
     def reference(self, x: Array) -> Array:
         mean = self._mean(x)
@@ -129,10 +146,18 @@ class MaxPool2D(Pool2D):
 
     name = "MAX_POOL_2D"
     quant = QuantRule(same_scale=True)
+    integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT8: 2, INT16: 3}
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
         return self._request("max", inputs[0])
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        out = Codes.of(outputs[0])
+        largest = self._reduce(x, np.maximum, out.limits[0])
+        return out.store(largest.astype(np.int64) - out.zero, self.activation)
 
     def reference(self, x: Array) -> Array:
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
+from octolite.ir.fixed_point import Codes, Multiplier
 from octolite.ir.types import (
     FLOAT16,
     FLOAT32,
     INT4,
     INT8,
     INT16,
+    INT32,
     UINT8,
     Array,
     Operand,
@@ -39,6 +41,21 @@ class Quantize(Elementwise):
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
         return [TensorType(INT8, x.shape)]
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        x, out = inputs[0], outputs[0]
+        types = {INT8: (INT8, UINT8), UINT8: (INT8, UINT8), INT16: (INT8, INT16, INT32)}
+        types[INT32] = (INT8, INT16)
+        if x is None or x.quant is None or out.quant is None:
+            return False
+        single = not (x.quant.per_channel or out.quant.per_channel)
+        return single and out.dtype in types.get(x.dtype, ())
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        return out.store(Multiplier.of(source.real_scale / out.real_scale)(source.centred(x)))
 
     def reference(self, x: Array) -> Array:
         return x  # ``run`` quantizes results

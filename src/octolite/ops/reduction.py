@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from octolite.errors import ShapeError
+from octolite.ir.fixed_point import Codes, Multiplier, wrap
 from octolite.ir.types import (
     BOOL,
     FLOAT32,
@@ -94,7 +95,31 @@ class Numeric(Reduction, abstract=True):
         return {"axes": axes_of(listed, len(x.shape))}
 
 
-class Sum(Numeric):
+class Total(Numeric, abstract=True):
+    """A sum, whole or divided by the number of its terms."""
+
+    integer_types = (INT8, UINT8, INT16)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        axis: Array,
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        axes = axes_of(integers(axis), x.ndim)
+        total = source.centred(x).sum(axis=axes, keepdims=self.keep_dims)
+        factor = Multiplier.of(source.real_scale / out.real_scale)
+        count = math.prod(x.shape[a] for a in axes)
+        return out.store(self.share(factor, count)(wrap(total)))
+
+    def share(self, factor: Multiplier, count: int) -> Multiplier:
+        """What a sum of ``count`` terms is multiplied by."""
+        return factor
+
+
+class Sum(Total):
     """The sum."""
 
     name = "SUM"
@@ -119,7 +144,7 @@ class Sum(Numeric):
     )
 
 
-class Mean(Numeric):
+class Mean(Total):
     """The mean; that of integers is cut off towards zero."""
 
     name = "MEAN"
@@ -127,6 +152,11 @@ class Mean(Numeric):
     nonnegative = "kept"
     compiled = "mean"
     dtype_versions = {INT16: 3, INT8: 2}
+
+    def share(self, factor: Multiplier, count: int) -> Multiplier:
+        bits = min(max(count, 1).bit_length() - 1, 32, 31 + int(factor.shift))
+        mantissa = (int(factor.mantissa) << bits) // max(count, 1)
+        return Multiplier(np.asarray(mantissa), np.asarray(int(factor.shift) - bits))
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         count = math.prod(x.shape[a] for a in axes)
@@ -201,9 +231,31 @@ class ReduceProd(Numeric):
 
     name = "REDUCE_PROD"
     nonnegative = "kept"
+    integer_types = (INT8, INT16)
     compiled = "prod"
     function = np.multiply
     dtype_versions = {INT8: 2, INT16: 2}
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        axis: Array,
+    ) -> Array:
+        """Each product is scaled at once, so that none overflows."""
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        axes = axes_of(integers(axis), x.ndim)
+        count = math.prod(x.shape[a] for a in axes)
+        kept = [d for i, d in enumerate(x.shape) if i not in axes]
+        terms = np.moveaxis(source.centred(x), axes, range(len(axes))).reshape(count, *kept)
+        factor = Multiplier.of(source.real_scale / out.real_scale ** (1 / count))
+        product = terms[0]
+        for term in terms[1:]:
+            product = factor.wide(product * term)
+        result = out.store(factor.wide(product))
+        return np.expand_dims(result, axes) if self.keep_dims else result
+
     cases = (
         case(f32(2, 3, 4), const([1])),
         case(f32(2, 3, 4), const([0, 1, 2])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Array, Operand, Quant, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import Case, case, codes, const, f32
@@ -98,6 +99,7 @@ class ResizeBilinear(Resize):
     """Between the four nearest pixels, by distance."""
 
     name = "RESIZE_BILINEAR"
+    integer_types = (UINT8,)
     compiled = "bilinear"
     options = "ResizeBilinearOptions"
     dtype_versions = {INT8: 2, INT16: 4}
@@ -108,6 +110,27 @@ class ResizeBilinear(Resize):
             return self._interpolate(x, size, self._real_places, 1)
         total = self._interpolate(x.astype(np.int64), size, self._fixed_places, FIXED_ONE)
         return numerics.round_half_away(total / FIXED_ONE**2).astype(x.dtype)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array, size: Array
+    ) -> Array:
+        """uint8 alone is interpolated in float32."""
+        real = x.astype(np.float32)
+        rows, columns = (self._real_places(x.shape[axis], int(size[axis - 1])) for axis in (1, 2))
+        one = np.float32(1)
+        total = np.zeros((), np.float32)
+        # In the order of TFLite's sum: float32 rounds each step.
+        for column, row in itertools.product((0, 1), (0, 1)):
+            weights = [
+                (part if far else one - part).reshape(shape)
+                for far, part, shape in (
+                    (row, rows[2], (-1, 1, 1)),
+                    (column, columns[2], (-1, 1)),
+                )
+            ]
+            corner = np.take(np.take(real, rows[row], 1), columns[column], 2)
+            total = total + corner * weights[0] * weights[1]
+        return numerics.round_half_away(total).astype(x.dtype)
 
     def _interpolate(self, x: Array, size: Array, places: Places, one: int) -> Array:
         """Along rows, then along columns; weights add up to ``one`` each time."""

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import FLOAT32, INT8, INT16, Array, Operand, Quant, TensorType
+from octolite.ir import fixed_point
+from octolite.ir.fixed_point import Codes
+from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Array, Operand, Quant, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32, given
@@ -40,6 +42,26 @@ class Softmax(OverLastAxis):
     beta: float = attr(1.0)
     quant = QuantRule(fixed_output=(1 / 256, -128))
     dtype_versions = {INT8: 2, INT16: 3}
+    integer_types = (INT8, UINT8, INT16)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        """Results fill the range of their type, and 16 bits are symmetric."""
+        if not super().is_integer(inputs, outputs):
+            return False
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        short = source.dtype == np.int16
+        unit, zero = (2.0**-15, 0) if short else (1 / 256, out.limits[0])
+        near = abs(out.real_scale - unit) <= 0.001 * unit
+        return near and out.zero == zero and not (short and source.zero)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source = Codes.of(inputs[0])
+        if x.dtype == np.int16:
+            return fixed_point.softmax16(x, float(source.scale * np.float32(self.beta)))
+        unit = float(np.float32(self.beta)) * source.real_scale
+        return fixed_point.softmax(x, unit, Codes.of(outputs[0]).dtype)
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Softmax | None:
         x = inputs[0]
@@ -65,6 +87,15 @@ class LogSoftmax(OverLastAxis):
     options = "LogSoftmaxOptions"
     quant = QuantRule(fixed_output=(16 / 256, 127))
     dtype_versions = {INT8: 2}
+    integer_types = (INT8,)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        return super().is_integer(inputs, outputs) and outputs[0].quant == Quant.of(1 / 16, 127)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        return fixed_point.log_softmax(x, Codes.of(inputs[0]).real_scale)
 
     def reference(self, x: Array) -> Array:
         below = _below_maximum(x)

@@ -9,9 +9,12 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
+from octolite.ir.fixed_point import Codes
 from octolite.ir.types import (
     FLOAT32,
     INT8,
+    INT16,
+    UINT8,
     Activation,
     Array,
     Operand,
@@ -24,6 +27,7 @@ from octolite.ops.base import Operator, QuantRule, attr, is_symmetric, weight_qu
 from octolite.ops.case import case, const, f32, int8_weights, weights
 from octolite.ops.conv import check_bias
 from octolite.ops.shapes import constant_ints, rank_of, window_padding
+from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
 
 MAX_PHASES = 1024
 """Strides (of both axes, multiplied) up to which a kernel is built: each phase has its own."""
@@ -45,6 +49,8 @@ class TransposeConv(Operator):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     quantized_bias_type: int = attr(0)
     quant = QuantRule(weights={"weights": 0}, hybrid=True)
+    integer_types = (INT8, UINT8, INT16)
+    data_input = 2
 
     def infer(
         self, size: Operand, w: Operand, x: Operand, bias: Operand | None = None
@@ -130,6 +136,24 @@ class TransposeConv(Operator):
     def reference(self, size: Array, w: Array, x: Array, bias: Array | None = None) -> Array:
         result = self._spread(size, w, x)
         return numerics.activate(result if bias is None else result + bias, self.activation)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        return super().is_integer(inputs, outputs) and takes_weights(inputs[2], inputs[1], 0)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        size: Array,
+        w: Array,
+        x: Array,
+        bias: Array | None = None,
+    ) -> Array:
+        weights, codes = (Codes.of(inputs[i]).centred(a) for i, a in ((1, w), (2, x)))
+        sums = self._spread(size, weights.astype(np.float64), codes.astype(np.float64))
+        stage = OutputStage.of_convolution(x, bias)
+        sums = sums.astype(np.int64)
+        return codes_of_sums(sums, bias, inputs[2], inputs[1], outputs[0], self.activation, stage)
 
     def hybrid(
         self,

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from octolite.errors import ShapeError
+from octolite.errors import RuntimeModelError, ShapeError
+from octolite.ir import fixed_point
+from octolite.ir.fixed_point import Codes, Multiplier, by_table
 from octolite.ir.types import (
     BFLOAT16,
     BOOL,
@@ -55,15 +57,41 @@ class Unary(Elementwise, abstract=True):
         return np.asarray(self.function(x), x.dtype)
 
 
+class Tabled(Unary, abstract=True):
+    """A function whose codes are looked up: each of 8 bits, or of 16 bits in steps."""
+
+    integer_types = (INT8, INT16)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        out = Codes.of(outputs[0])
+        return by_table(Codes.of(inputs[0]), out, lambda real: self.nearest(real, out), x)
+
+    def nearest(self, x: Array, out: Codes) -> Array:
+        """The function of float32, as near as float32 comes, for results that ``out`` holds."""
+        return np.asarray(self.function(x.astype(np.float64)), np.float32)
+
+
 class Abs(Unary):
     """``|x|``; the least integer stays what it is."""
 
     name = "ABS"
     nonnegative = "always"
     options = "AbsOptions"
+    integer_types = (INT8, INT16)
     kinds = "fi"
     function = np.abs
     dtype_versions = {INT32: 5, INT8: 2, UINT8: 2}
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        magnitude = np.abs(source.centred(x))
+        if source.scale == out.scale:
+            return out.store(magnitude)
+        return out.store(Multiplier.of(source.scale / out.scale)(magnitude))
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x = inputs[0]
@@ -90,7 +118,7 @@ class Neg(Unary):
     cases = (case(f32(2, 3)), case(ints(5, low=-9)), case(ints(5, low=-9, dtype=INT64)))
 
 
-class Exp(Unary):
+class Exp(Tabled):
     """``eˣ``."""
 
     name = "EXP"
@@ -101,12 +129,18 @@ class Exp(Unary):
     cases = (case(f32(2, 3, low=-5, high=5)), case(given([-200.0, 0.0])))
 
 
-class Log(Unary):
+class Log(Tabled):
     """The natural logarithm; -inf at 0 and NaN below."""
 
     name = "LOG"
     function = np.log
     dtype_versions = {INT8: 2, INT16: 2}
+
+    def nearest(self, x: Array, out: Codes) -> Array:
+        least = np.float32(out.limits[0] - out.zero) * out.scale
+        logarithm = np.log(np.where(x > 0, x, 1).astype(np.float64)).astype(np.float32)
+        return np.where(x > 0, logarithm, least)
+
     cases = (case(f32(2, 3, low=0.1, high=9)), case(given([0.0, 1.0, -1.0])))
 
 
@@ -120,10 +154,30 @@ class Sqrt(Unary):
     cases = (case(f32(2, 3, low=0, high=9)), case(given([0.0, 4.0, -1.0])))
 
 
-class Rsqrt(Unary):
+class Rsqrt(Tabled):
     """``1 / √x``."""
 
     name = "RSQRT"
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        if x.dtype == np.int16:
+            return super().integer(inputs, outputs, x)
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        centred = source.centred(x)
+        if (centred < 0).any():
+            raise RuntimeModelError("RSQRT of codes that stand for numbers under 0")
+        root = fixed_point.inverse_root(centred).shifted(20)(np.asarray(1))
+        factor = Multiplier.of(1 / (float(np.sqrt(source.scale)) * out.real_scale))
+        result = factor.shifted(-20)(root)
+        return out.store(np.where(centred == 0, out.limits[1] - out.zero, result))
+
+    def nearest(self, x: Array, out: Codes) -> Array:
+        root = np.sqrt(np.where(x > 0, x, 1).astype(np.float32))
+        most = np.float32(out.limits[1]) * out.scale
+        return np.where(x > 0, np.float32(1) / root, most)
+
     dtype_versions = {INT16: 3, INT8: 2}
 
     def reference(self, x: Array) -> Array:

@@ -160,7 +160,8 @@ def _unit(
             operands = _operands(prepared, node)
             request = _request(prepared, node, op, addition)
     if isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
-        request = op.on_codes(operands, node.outputs)
+        exact = op.is_integer(operands, node.outputs)
+        request = None if exact else op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     held = {name for name, _ in request.shapes()}

@@ -1,0 +1,77 @@
+"""Sums of products of codes as codes: the last step of fully quantized layers."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import numpy as np
+
+from octolite.ir import fixed_point
+from octolite.ir.fixed_point import Codes, Multiplier
+from octolite.ir.numerics import round_half_away
+from octolite.ir.types import INT8, UINT8, Activation, Array, Operand
+
+
+class OutputStage(Enum):
+    """How a sum is multiplied by a real factor."""
+
+    FIXED = auto()
+    """32 bits by a mantissa of 31 bits, rounded to the upper half and by the shift."""
+    WIDE = auto()
+    """48 bits by a mantissa of 15 bits, rounded once."""
+    REAL = auto()
+    """In float64, rounded to the nearest."""
+
+    @classmethod
+    def of_convolution(cls, x: Array, bias: Array | None) -> OutputStage:
+        """That of convolutions: 16 bits make long sums, unless the bias is short."""
+        short = x.dtype != np.int16 or (bias is not None and bias.dtype == np.int32)
+        return cls.FIXED if short else cls.WIDE
+
+
+def takes_weights(x: Operand | None, w: Operand | None, axis: int | None) -> bool:
+    """Whether ``w`` holds weights as integer layers multiply them by activations ``x``.
+
+    uint8 with one scale and zero point beside uint8; otherwise int8 around 0, with one scale or one
+    for each channel of ``axis``.
+    """
+    if x is None or w is None or w.quant is None:
+        return False
+    if x.dtype is UINT8:
+        return w.dtype is UINT8 and not w.quant.per_channel
+    symmetric = not w.quant.zero_point.any()
+    return w.dtype is INT8 and symmetric and (not w.quant.per_channel or w.quant.axis == axis)
+
+
+def codes_of_sums(
+    sums: Array,
+    bias: Array | None,
+    x: Operand | None,
+    w: Operand | None,
+    result: Operand,
+    activation: Activation,
+    stage: OutputStage = OutputStage.FIXED,
+) -> Array:
+    """``act((sums + bias) · scale_x · scale_w / scale)`` as codes of ``result``.
+
+    ``sums`` and ``bias``: exact integers [..., channels]; the products have the zero points taken
+    off. Which ``stage`` it is differs from kernel to kernel.
+    """
+    assert w is not None
+    assert w.quant is not None
+    source, out = Codes.of(x), Codes.of(result)
+    if bias is not None:
+        sums = sums + bias
+    if source.dtype == np.uint8 and stage is OutputStage.FIXED:
+        factor = (source.scale * w.quant.scale).astype(np.float64) / out.real_scale
+    else:
+        factor = source.real_scale * w.quant.scale.astype(np.float64) / out.real_scale
+    match stage:
+        case OutputStage.FIXED:
+            scaled = Multiplier.of(factor)(fixed_point.wrap(sums))
+        case OutputStage.WIDE:
+            scaled = Multiplier.of(factor).wide(sums)
+        case OutputStage.REAL:
+            real = round_half_away(sums * factor)
+            scaled = fixed_point.saturate(real).astype(np.int64)
+    return out.store(scaled, activation)
