@@ -18,7 +18,7 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
 from octolite.ops.shapes import (
     constant_ints,
@@ -90,6 +90,27 @@ class MatrixSetDiag(Operator):
         case(f32(2, 3, 4), f32(2, 3)),
         case(ints(2, 4, 2), ints(2, 2, low=20, high=30)),
     )
+
+
+class Densify(Operator):
+    """The dense tensor of a constant that the file holds as a sparse one.
+
+    Reading a file makes all of its constants dense: nothing is left to do.
+    """
+
+    name = "DENSIFY"
+    options = "DensifyOptions"
+    inputs = "input"
+    quant = QuantRule(same_scale=True)
+
+    def infer(self, x: Operand) -> Sequence[TensorType]:
+        return like(x)
+
+    def reference(self, x: Array) -> Array:
+        return x
+
+    # LiteRT takes sparse constants only, which are not written.
+    cases = (case(f32(2, 3), litert=False), case(const([[0, 1], [2, 0]]), litert=False))
 
 
 class SparseToDense(Operator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
@@ -30,6 +31,7 @@ from octolite.ops.base import REGISTRY, Attribute, Operator
 from octolite.ops.custom import UserOperator
 from octolite.tflite import flexbuffer, schema
 from octolite.tflite.mapped import load
+from octolite.tflite.sparse import densify
 from octolite.tflite.tables import BOOL, INT8, INT32, UINT8, UINT32, UINT64, Content, Table
 from octolite.tflite.verify import verify as verify_tables
 
@@ -52,8 +54,8 @@ def read(
     """Read a ``.tflite`` file, given by its path or as its bytes.
 
     Constants are views of the file, save those that it holds in a denser form than arrays do
-    (int4, strings), which may take ``memory_limit`` bytes. ``custom`` says what custom operators
-    are, by name.
+    (int4, strings, sparse tensors), which may take ``memory_limit`` bytes. ``custom`` says what
+    custom operators are, by name.
 
     Raises:
         FormatError: the bytes are no such file, or lead outside themselves.
@@ -195,7 +197,11 @@ class _Reader:
         is_variable = bool(table.number(fields.IS_VARIABLE, BOOL))
         data = None
         if shape is not None and not computed and not is_variable:
-            data = self._constant(table.number(fields.BUFFER, UINT32), dtype, shape, name)
+            buffer, sparsity = table.number(fields.BUFFER, UINT32), table.table(fields.SPARSITY)
+            if sparsity is None:
+                data = self._constant(buffer, dtype, shape, name)
+            else:
+                data = self._dense(buffer, sparsity, dtype, shape, name)
         if data is None and computed and shape == () and not table.number(fields.HAS_RANK, BOOL):
             shape = None  # old files write no shape for an unknown rank
         return Value(name, dtype, shape, data=data, quant=quant, is_variable=is_variable)
@@ -242,6 +248,12 @@ class _Reader:
                 self._spend(raw.size * (2 if dtype is INT4 else 16), f"tensor {name!r}")
             self.arrays[key] = decode(raw, dtype, shape, name)
         return self.arrays[key]
+
+    def _dense(self, buffer: int, sparsity: Table, dtype: DType, shape: Shape, name: str) -> Array:
+        """A constant that the file holds without most of its zeros."""
+        extents = [d or 0 for d in shape]
+        self._spend(math.prod(extents) * dtype.numpy.itemsize, f"sparse tensor {name!r}")
+        return densify(sparsity, self._raw(buffer), dtype, extents, name)
 
     def _node(
         self, graph: Graph, table: Table, position: int, values: list[Value], graphs: list[Graph]

@@ -58,7 +58,15 @@ class SubGraph:
 
 
 class Tensor:
-    SHAPE, TYPE, BUFFER, NAME, QUANTIZATION, IS_VARIABLE, _, SIGNATURE, HAS_RANK = range(9)
+    SHAPE, TYPE, BUFFER, NAME, QUANTIZATION, IS_VARIABLE, SPARSITY, SIGNATURE, HAS_RANK = range(9)
+
+
+class Sparsity:
+    ORDER, BLOCKS, LEVELS = range(3)
+
+
+class SparseLevel:
+    FORMAT, DENSE_SIZE, SEGMENTS_TYPE, _, INDICES_TYPE, _ = range(6)
 
 
 class Quantization:
