@@ -15,7 +15,7 @@ from tests.fuzz import corpus, flat, tree
 from tests.fuzz.guard import guarded
 
 MEMORY_LIMIT = 256 << 20
-CALL_LIMIT = 2000
+CALL_LIMIT = 300
 
 
 @dataclass(frozen=True)

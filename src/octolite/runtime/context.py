@@ -231,14 +231,14 @@ class Context:
         """A step that Python takes: the reference, or a kernel whose shapes are known only now."""
         unit = step.unit
         operands = [self._operand(v) for v in unit.node.inputs]
+        results = [self.plan.slots[id(v)] for v in unit.node.outputs]
+        if unit.kernel is not None or any(r.extents is None for r in results):
+            types = self._result_types(unit, operands)
         launch = naming(unit.node, launch_of, unit, operands, self.threads)
         if launch is not None:
-            self._run_late(unit, operands, launch)
+            self._run_late(unit, types, launch)
             return
-        results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         arrays = [None if v is None else self._array(v, unit) for v in unit.node.inputs]
-        if any(r.extents is None for r in results):
-            self._check_memory(unit, operands)
         if isinstance(unit.op, Effectful):
             self.callees.start(called_by(unit.node))
             given = [a for a in arrays if a is not None]
@@ -248,8 +248,9 @@ class Context:
         for value, array in zip(unit.node.outputs, outcome, strict=True):
             self._store(value, array, borrowed=isinstance(unit.op, Effectful))
 
-    def _check_memory(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
-        """The results' types, which show only now. Raises :class:`RuntimeModelError`."""
+    def _result_types(self, unit: Unit, operands: list[Slot | None]) -> list[TensorType]:
+        """The results' types, which show only now. Raises :class:`RuntimeModelError` where they
+        need too much memory."""
         types = naming(unit.node, unit.op.infer, *operands)
         check_results(unit.node, types, unit.infers)
         check_memory(unit.node, size_of(types), self.plan.memory_limit)
@@ -284,9 +285,8 @@ class Context:
                 f"{unit.node} reads {value.name!r}, which has no value yet"
             ) from None
 
-    def _run_late(self, unit: Unit, operands: list[Slot | None], launch: Launch) -> None:
+    def _run_late(self, unit: Unit, types: Sequence[TensorType], launch: Launch) -> None:
         """Run a kernel on shapes that were not known when the plan was made."""
-        types = self._check_memory(unit, operands)
         for value, found in zip(unit.node.outputs, types, strict=True):
             if id(value) not in self.plan.offsets:
                 extents = [d or 0 for d in found.shape or ()]

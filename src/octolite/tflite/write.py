@@ -78,8 +78,16 @@ class _Writer:
         getattr(tflite, f"{table}Start")(self.builder)
         for name, value in fields.items():
             if value is not None:
-                getattr(tflite, f"{table}Add{name}")(self.builder, value)
+                self._add(table, name, value)
         return int(getattr(tflite, f"{table}End")(self.builder))
+
+    def _add(self, table: str, name: str, value: Any) -> None:
+        try:
+            getattr(tflite, f"{table}Add{name}")(self.builder, value)
+        except (TypeError, OverflowError) as error:
+            raise ConversionError(
+                f"{table}.{name} of a .tflite file cannot be {value}: {error}"
+            ) from None
 
     def _offsets(self, offsets: Sequence[int]) -> int | None:
         if not offsets:
@@ -91,7 +99,10 @@ class _Writer:
 
     def _numbers(self, numbers: Iterable[Any], dtype: Any) -> int:
         """A vector; tables that hold the same numbers share it (zero points are most often 0)."""
-        array = np.asarray(list(numbers), dtype)
+        try:
+            array = np.asarray(list(numbers), dtype)
+        except OverflowError as error:
+            raise ConversionError(f"no .tflite file can state that: {error}") from None
         key = array.dtype, array.tobytes()
         if key not in self.vectors:
             self.vectors[key] = int(self.builder.CreateNumpyVector(array))
@@ -162,12 +173,12 @@ class _Writer:
 
     def _tensor(self, value: Value, name: str) -> int:
         shape, signature = value.shape, None
+        if any(d is not None and d >= 2**31 for d in shape or ()):
+            raise ConversionError(f"{value!r} has an extent that no .tflite file can state")
         if shape is not None and None in shape:
             signature = self._numbers((-1 if d is None else d for d in shape), np.int32)
         extents = None
         if shape is not None:
-            if any(d is not None and d >= 2**31 for d in shape):
-                raise ConversionError(f"{value!r} has an extent that no .tflite file can state")
             extents = self._numbers((1 if d is None else d for d in shape), np.int32)
         return self._table(
             "Tensor",
