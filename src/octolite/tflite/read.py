@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tflite
 
-from octolite.errors import FormatError, InvalidGraphError, UnsupportedError
+from octolite.errors import FormatError, InvalidGraphError, RuntimeModelError, UnsupportedError
 from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
 from octolite.ir.types import (
     INT4,
@@ -62,6 +62,7 @@ def read(
         InvalidGraphError: a graph breaks a rule, e.g. a node reads what nothing computes, or a
             graph calls itself.
         UnsupportedError: it uses operators that Octolite lacks; all are named.
+        RuntimeModelError: what is decoded would take more than ``memory_limit``.
     """
     content = source if isinstance(source, bytes) else load(Path(source))
     if len(content) < 8 or content[4:8] != schema.FILE_IDENTIFIER:
@@ -164,7 +165,7 @@ class _Reader:
         """Count bytes that are taken beside the file's own."""
         self.left -= size
         if self.left < 0:
-            raise FormatError(
+            raise RuntimeModelError(
                 f"{what}: what the file holds in a denser form needs more than the limit of "
                 f"{self.limit:,} bytes; give the Interpreter a larger memory_limit"
             )
