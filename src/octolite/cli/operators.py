@@ -12,7 +12,7 @@ from octolite.ops import REGISTRY
 from octolite.ops.base import Operator
 from octolite.ops.case import node_under_test
 
-COLUMNS = ("operator", "inputs", "compiled", "int8 weights")
+COLUMNS = ("operator", "inputs", "compiled", "int8 weights", "integer")
 
 
 @click.command()
@@ -54,6 +54,7 @@ def facts(operator: type[Operator]) -> dict[str, Any]:
         "inputs": operator.inputs,
         "compiled": "yes" if compiled else "",
         "int8 weights": stored,
+        "integer": " ".join(map(str, operator.integer_types)),
     }
 
 
