@@ -60,8 +60,8 @@ ARGS = Record(
     high=F32,
 )
 
-# Output pixels that are computed together, and the widest window for which they are; vectors of
-# channels that are, where a pixel is computed alone.
+# Output pixels that are computed together, and the widest window (and stride) for which they are;
+# vectors of channels that are, where a pixel is computed alone.
 PIXELS = 4
 WIDEST = 8
 VECTORS = 4
@@ -73,7 +73,7 @@ _KEPT = 2304
 
 def unit(hybrid: bool, curved: bool, width: int, stride: int, dilation: int) -> Unit:
     """The kernel for windows of ``width`` columns, with their stride and dilation along a row."""
-    block = (width, stride, dilation) if width <= WIDEST else None
+    block = (width, stride, dilation) if max(width, stride) <= WIDEST else None
 
     def emit(module: Any, isa: Isa) -> None:
         if block is not None:

@@ -123,8 +123,9 @@ def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
 def _size_states(slots: Slots, unit: Unit) -> None:
     """Give variables a row for each sequence, whatever batch the file was written for."""
     operands = _operands(slots, unit)
-    for name, shape in unit.op.states(operands).items():
-        state = operands[unit.op.input_index(name)]
+    for name, shape in naming(unit.node, unit.op.states, operands).items():
+        index = unit.op.input_index(name)
+        state = operands[index] if index < len(operands) else None
         if state is not None and None not in shape and product(state.shape or ()) != product(shape):
             state.shape = shape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from octolite.errors import UnsupportedError
+from octolite.errors import InvalidGraphError, UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
 from octolite.ir.graph import Value
 from octolite.ir.types import INT32
@@ -16,7 +16,10 @@ from octolite.ops.padding import MirrorMode
 @tf("Const")
 def const(n: Site) -> Value:
     n.spend(n.unwritten_bytes("value"))
-    return n.constant(n.array_attribute("value"), n.dtype("dtype"))
+    array, dtype = n.array_attribute("value"), n.dtype("dtype")
+    if array.dtype != dtype.numpy:
+        raise InvalidGraphError(f"{n!r} is declared as {dtype} and holds {array.dtype}")
+    return n.constant(array, dtype)
 
 
 @tf("Placeholder")
