@@ -155,3 +155,20 @@ def test_a_loop_without_end_is_stopped() -> None:
     cls = REGISTRY["WHILE"]
     with pytest.raises(octolite.RuntimeModelError, match="call_limit"):
         run(cls, cls.cases[0], {"in0": np.array(-(2**31), np.int32)})
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 4, 2), (1, 4, 0, 2)])
+@pytest.mark.parametrize("name", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_an_image_without_pixels_cannot_be_made_larger(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(octolite.ShapeError, match="without pixels"):
+        run(REGISTRY[name], Case((f32(*shape), const([7, 11]))))
+
+
+def test_results_of_another_type_than_declared_are_not_written() -> None:
+    """int64 where the model has set memory aside for int32."""
+    cls = REGISTRY["GATHER"]
+    model, _ = Case((ints(5, dtype=INT64), const([1, 4, 0]))).build(cls)
+    model.main.outputs[0].dtype = INT32
+    interpreter = octolite.Interpreter(model_content=write(model))
+    with pytest.raises(octolite.ShapeError, match=r"GATHER .* gives int64 .* as int32"):
+        interpreter.allocate_tensors()

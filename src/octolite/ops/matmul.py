@@ -91,7 +91,7 @@ class BatchMatMul(Operator):
         if x is None or y is None or x.dtype is not FLOAT32:
             return None
         hybrid = self.is_hybrid(inputs)
-        if not (hybrid or y.dtype is FLOAT32):
+        if not (y.data is not None if hybrid else y.dtype is FLOAT32):  # codes are packed at load
             return None
         constant = None if y.data is None else y.data.shape
         asymmetric = self.asymmetric_quantize_inputs
