@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,29 +72,29 @@ def _stretch(seed: int, first: int, last: int, cache: Path) -> Report:
     """One process after another until all are tried."""
     report = Report()
     while first < last:
-        with tempfile.TemporaryFile("w+") as errors:
-            command = [sys.executable, "-m", "tests.fuzz.worker", *map(str, (seed, first, last, 1))]
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
-                env={**os.environ, "OCTOLITE_CACHE": str(cache)},
-            )  # fmt: skip
+        command = [sys.executable, "-m", "tests.fuzz.worker", *map(str, (seed, first, last, 1))]
+        environment = {**os.environ, "OCTOLITE_CACHE": str(cache)}
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=environment
+            ) as process,
+        ):
             assert process.stdout is not None
-            died_of = _read(process.stdout, report, first)
+            died_of = _read(process.stdout, report)
             status = process.wait()
+            if not status:
+                return report
             errors.seek(0)
-            if died_of is None and status:
-                died_of = first
-            if died_of is not None:
-                outcome = f"ended the process with status {status}"
-                report.failures.append((died_of, outcome, errors.read()[-4000:]))
-                report.outcomes[outcome] += 1
-                first = died_of + 1
-            else:
-                first = last
+            number = first if died_of is None else died_of
+            outcome = f"ended the process with status {status}"
+            report.failures.append((number, outcome, errors.read()[-4000:]))
+            report.outcomes[outcome] += 1
+            first = number + 1
     return report
 
 
-def _read(lines: Iterator[str], report: Report, first: int) -> int | None:
+def _read(lines: Iterable[str], report: Report) -> int | None:
     """Note what a process says; the number of the mutant that it never finished, if any."""
     open_: int | None = None
     for line in lines:

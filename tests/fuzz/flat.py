@@ -139,6 +139,20 @@ def repeat(out: bytearray, known: list[Place], rng: Random) -> None:
         _put(out, target, place.size, value + (source - target if is_offset else 0))
 
 
+def rearrange(out: bytearray, known: list[Place], rng: Random) -> None:
+    """A tensor's extents in another order, or as others with the same product."""
+    shapes = [p for p in known if p.kind == "vector" and p.name == "shape" and p.count]
+    if not shapes:
+        return
+    place = rng.choice(shapes)
+    extents = list(struct.unpack_from(f"<{place.count}i", out, place.at + 4))
+    rng.shuffle(extents)
+    if place.count > 1 and rng.random() < 0.6:
+        one, other = rng.sample(range(place.count), 2)
+        extents[one], extents[other] = extents[one] * extents[other] % 2**31, 1
+    struct.pack_into(f"<{place.count}i", out, place.at + 4, *extents)
+
+
 def redirect(out: bytearray, known: list[Place], rng: Random) -> None:
     """An offset to what another one leads to."""
     one, other = _pick(known, rng, "offset"), _pick(known, rng, "offset")
@@ -176,6 +190,7 @@ def cut(out: bytearray, known: list[Place], rng: Random) -> None:
 
 
 MUTATIONS: tuple[Callable[[bytearray, list[Place], Random], None], ...] = (
-    flip, flip_near, number, number, number, element, element, element, element, count, drop,
-    repeat, repeat, redirect, redirect, lead_astray, extend, cut,
+    flip, flip_near, *[number] * 5, *[element] * 6, count, *[drop] * 2, *[repeat] * 3,
+    *[rearrange] * 3, *[redirect] * 3, lead_astray, *[extend] * 2, cut,
 )  # fmt: skip
+"""Those that a verifier sees at once are rarer than those that it lets pass."""
