@@ -181,3 +181,13 @@ def test_without_a_seed_numbers_differ_and_are_spread_as_they_should() -> None:
     assert 0 <= even.min() < 0.001 < 0.999 < even.max() < 1
     assert abs(bell.mean()) < 0.04
     assert abs(bell.std() - 1) < 0.04
+
+
+def test_an_empty_tensor_of_endless_extents_is_refused() -> None:
+    main = Graph("main")
+    x = main.add_input("x", FLOAT32, (0, 2**31 - 1, 2**31 - 1, 9))
+    main.outputs = [x]
+    put(main, "ASSIGN_VARIABLE", handle(main), x)
+    interpreter = octolite.Interpreter(model_content=write(Model([main])))
+    with pytest.raises(RuntimeModelError, match="memory_limit"):
+        interpreter.allocate_tensors()

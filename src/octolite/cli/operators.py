@@ -63,5 +63,5 @@ def markdown_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|" + "---|" * len(COLUMNS)
     for row in rows:
-        cells = [f"`{row['inputs']}`" if c == "inputs" else row[c] for c in COLUMNS]
+        cells = [f"`{row[c]}`" if c == "inputs" and row[c] else row[c] for c in COLUMNS]
         yield "| " + " | ".join(cells) + " |"

@@ -319,7 +319,7 @@ class Operator(ABC):
         try:
             with np.errstate(all="ignore"):
                 return self._run(arrays, inputs, outputs)
-        except (ValueError, IndexError, MemoryError) as error:
+        except (ArithmeticError, IndexError, MemoryError, TypeError, ValueError) as error:
             if isinstance(error, OctoliteError):
                 raise
             shapes = ", ".join("none" if a is None else str(a.shape) for a in arrays)

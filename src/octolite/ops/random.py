@@ -189,9 +189,11 @@ class Multinomial(Random):
 
     def draw(self, stream: Philox, *arrays: Array) -> Array:
         logits, samples = arrays[0], integer(arrays[1])
+        if logits.ndim != 2 or not logits.shape[1]:
+            raise ShapeError(
+                f"{self.name}: logits have shape {logits.shape}, expected [n, classes]"
+            )
         extents = sized((len(logits), samples))
-        if not logits.shape[1]:
-            raise ShapeError(f"{self.name} of no classes: logits have shape {logits.shape}")
         out = np.empty(extents, self.dtype.numpy)
         start = stream.counter
         numbers = uniform64(stream.words(2 * out.size)).reshape(extents)

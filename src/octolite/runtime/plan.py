@@ -7,6 +7,7 @@ those whose size depends on data are made while the model runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,9 @@ from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
+
+MOST_COUNTED = 2**58
+"""Elements that NumPy can count for any dtype."""
 
 
 @dataclass(slots=True)
@@ -45,9 +49,9 @@ class Slot:
         extents = self.extents
         if extents is None or self.dtype.kind in "so":
             return None
-        count = 1
-        for d in extents:
-            count *= d
+        # NumPy has no arrays of extents that come to too much, though one more of them be 0.
+        whole = math.prod(d for d in extents if d)
+        count = whole if whole > MOST_COUNTED else math.prod(extents)
         return count * self.dtype.numpy.itemsize
 
 
