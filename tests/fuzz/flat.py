@@ -145,6 +145,8 @@ def rearrange(out: bytearray, known: list[Place], rng: Random) -> None:
     if not shapes:
         return
     place = rng.choice(shapes)
+    if place.at + 4 + 4 * place.count > len(out):  # it has been cut off
+        return
     extents = list(struct.unpack_from(f"<{place.count}i", out, place.at + 4))
     rng.shuffle(extents)
     if place.count > 1 and rng.random() < 0.6:
