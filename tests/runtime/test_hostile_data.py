@@ -12,7 +12,8 @@ import pytest
 
 import octolite
 from octolite.errors import OctoliteError
-from octolite.ir.types import INT16, INT32, INT64, Array
+from octolite.ir.graph import Graph, Model, Value
+from octolite.ir.types import BOOL, FLOAT32, INT16, INT32, INT64, Array
 from octolite.ops import REGISTRY
 from octolite.ops.case import Case, const, f32, given, int8_weights, ints, weights
 from octolite.tflite import write
@@ -172,3 +173,26 @@ def test_results_of_another_type_than_declared_are_not_written() -> None:
     interpreter = octolite.Interpreter(model_content=write(model))
     with pytest.raises(octolite.ShapeError, match=r"GATHER .* gives int64 .* as int32"):
         interpreter.allocate_tensors()
+
+
+def nested(depth: int, calls: int) -> Model:
+    """Graphs of which each runs the next one ``calls`` times."""
+    graphs = [Graph(f"graph{i}") for i in range(depth)]
+    for graph, inner in zip(graphs, [*graphs[1:], None], strict=True):
+        flag, x = graph.add_input("flag", BOOL, ()), graph.add_input("x", FLOAT32, (2,))
+        for number in range(calls if inner else 0):
+            branch = REGISTRY["IF"](then=inner, other=inner)
+            result = Value(f"result{number}", FLOAT32, (2,))
+            x = graph.add(branch, [flag, flag, x], outputs=[result]).output
+        graph.outputs = [graph.add(REGISTRY["NEG"](), [x], "y").output]
+    return Model(graphs)
+
+
+@pytest.mark.parametrize(
+    ("depth", "calls", "words"), [(40, 2, "call_limit"), (60, 1, "nested"), (2000, 1, "nested")]
+)
+def test_graphs_that_run_graphs_come_to_an_end(depth: int, calls: int, words: str) -> None:
+    interpreter = octolite.Interpreter(model_content=write(nested(depth, calls)), call_limit=2000)
+    interpreter.allocate_tensors()
+    with pytest.raises(octolite.RuntimeModelError, match=words):
+        interpreter.invoke()

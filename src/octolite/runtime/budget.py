@@ -11,7 +11,7 @@ from octolite.ir.types import TensorType
 MEMORY_LIMIT = 2 * 2**30
 """Bytes that tensors may take when nothing else is said."""
 
-CALL_LIMIT = 10_000_000
+CALL_LIMIT = 1_000_000
 """How often an operator of the main graph may have graphs run when nothing else is said."""
 
 MOST_NESTED = 50
