@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import octolite
-from octolite.errors import FormatError
+from octolite.errors import FormatError, RuntimeModelError
 from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32
 from octolite.ops import operator_class
@@ -145,6 +145,6 @@ def test_a_large_tensor_of_few_values_counts_as_what_it_is() -> None:
     array = np.zeros((200, 300), np.float32)
     levels, values = compressed(array)
     content = model(array, levels, values, (0, 1))
-    with pytest.raises(FormatError, match="memory_limit"):
+    with pytest.raises(RuntimeModelError, match="memory_limit"):
         read(content, memory_limit=100_000)
     assert read(content).main.nodes[0].inputs[0].shape == (200, 300)
