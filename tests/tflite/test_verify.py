@@ -15,9 +15,10 @@ import tflite
 import octolite
 from octolite.errors import FormatError, InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import FLOAT32, INT4, Quant
+from octolite.ir.types import FLOAT32, INT4, INT8, STRING, Quant
 from octolite.ops import REGISTRY, operator_class
 from octolite.tflite import layout, read, schema, write
+from octolite.tflite.read import decode
 from octolite.tflite.verify import verify
 from tests.fuzz import corpus, flat
 from tests.recorded import GRAPHS
@@ -208,3 +209,44 @@ def test_reading_from_a_path_verifies_too(tmp_path: Path) -> None:
     path.write_bytes(changed(content, place.at, 2**31))
     with pytest.raises(FormatError, match="damaged"):
         octolite.Interpreter(str(path))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((3, 16, 17, 18), "should hold 2 strings"),
+        ((2**31 - 1, 16, 17, 18), "should hold 2 strings"),
+        ((2, 16, 15, 18), "outside its buffer"),
+        ((2, -1, 17, 18), "outside its buffer"),
+        ((2, 16, 17, 2**31 - 1), "outside its buffer"),
+        ((2, 16), "should hold 2 strings"),
+    ],
+)
+def test_strings_lie_in_their_buffer(numbers: tuple[int, ...], words: str) -> None:
+    raw = np.frombuffer(struct.pack(f"<{len(numbers)}i", *numbers) + b"ab", np.uint8)
+    with pytest.raises(FormatError, match=words):
+        decode(raw, STRING, (2,), "t")
+
+
+@pytest.mark.parametrize("shape", [(2**31 - 1,) * 3, (2**31 - 1, 4), (5,), (0,)])
+def test_buffers_are_as_large_as_shapes_ask(shape: tuple[int, ...]) -> None:
+    with pytest.raises(FormatError, match=r"needs .* bytes and its buffer"):
+        decode(np.zeros(16, np.uint8), FLOAT32, shape, "t")
+
+
+def test_codes_that_would_be_dequantized_are_counted() -> None:
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (1,))
+    codes = Value.constant("q", np.ones((512, 512), np.int8), INT8, Quant.of(0.5))
+    real = graph.add(operator_class("DEQUANTIZE")(), [codes]).output
+    graph.outputs = [graph.add(operator_class("ADD")(), [x, real], "y").output]
+    content = write(Model([graph]))
+    with pytest.raises(octolite.RuntimeModelError, match=r"DEQUANTIZE .* memory_limit"):
+        octolite.Interpreter(model_content=content, memory_limit=1 << 19)
+
+
+def test_inputs_are_not_resized_beyond_the_limit() -> None:
+    interpreter = octolite.Interpreter(model_content=write(_graph(0)), memory_limit=1 << 20)
+    interpreter.resize_tensor_input(0, (2**31 - 1, 2**31 - 1))
+    with pytest.raises(octolite.RuntimeModelError, match="memory_limit"):
+        interpreter.allocate_tensors()
