@@ -75,6 +75,8 @@ class Range(Operator):
         for operand in operands:
             if length(operand) not in (None, 1):
                 raise ShapeError(f"RANGE to {operand.name!r} {operand.shape}, expected a scalar")
+        if not (start.dtype.is_integer or start.dtype.is_float):
+            raise ShapeError(f"RANGE takes numbers, and {start.name!r} is {start.dtype}")
         count: Dim = None
         if start.data is not None and limit.data is not None and delta.data is not None:
             count = _count(start.data, limit.data, delta.data)

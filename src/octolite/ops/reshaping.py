@@ -357,6 +357,8 @@ class Bitcast(Operator):
         return True
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
+        if 0 in (x.dtype.bits, self.dtype.bits):
+            raise ShapeError(f"{x.name!r} of {x.dtype} cannot be read as {self.dtype}")
         if x.shape is None or x.dtype.bits == self.dtype.bits:
             return [TensorType(self.dtype, x.shape)]
         if x.dtype.bits > self.dtype.bits:
