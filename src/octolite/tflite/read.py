@@ -278,6 +278,8 @@ class _Reader:
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
         op.check_arity(len(inputs), len(outputs))
         _check_variables(op, inputs, where)
+        if len({id(v) for v in outputs}) < len(outputs):
+            raise InvalidGraphError(f"{where} has one tensor as two of its results")
         for value in outputs:
             if value.producer is not None:
                 raise InvalidGraphError(
