@@ -153,22 +153,26 @@ def cache_folder() -> Path:
 @functools.cache
 def _source_digest() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    folder = os.path.dirname(__file__)
+    for name in sorted(n for n in os.listdir(folder) if n.endswith(".py")):
+        with open(os.path.join(folder, name), "rb", buffering=0) as file:
+            digest.update(file.read())
     return digest.hexdigest()
 
 
-def _path(unit: Unit, isa: Isa) -> Path:
-    facts = (
-        unit.key,
-        isa.name,
-        isa.cpu,
-        isa.features,
+@functools.cache
+def _compiler() -> tuple[str, ...]:
+    """What all units are compiled with."""
+    return (
         llvm.get_default_triple(),
         llvmlite.__version__,
         str(llvm.llvm_version_info),
         _source_digest(),
     )
+
+
+def _path(unit: Unit, isa: Isa) -> Path:
+    facts = (unit.key, isa.name, isa.cpu, isa.features, *_compiler())
     name = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     return cache_folder() / f"{name}.o"
 

@@ -36,8 +36,10 @@ class Rows:
         """From tables without the slack; they may have axes in front, see :meth:`part`."""
 
         def table(values: Array, dtype: type[np.generic]) -> Array:
-            last = np.repeat(values[..., -1:], tile.heights[-1], axis=-1)
-            return np.concatenate((values, last), axis=-1, dtype=dtype, casting="unsafe")
+            *outer, count = values.shape
+            padded = np.empty((*outer, count + tile.heights[-1]), dtype)
+            padded[..., :count], padded[..., count:] = values, values[..., -1:]
+            return padded
 
         return cls(table(at, np.int64), table(out, np.int64), table(of, np.int32))
 

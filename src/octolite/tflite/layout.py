@@ -6,7 +6,6 @@ numbers, vectors and strings, are laid out as the generated bindings write them.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,13 +117,11 @@ def bound_fields(table: str) -> tuple[Field, ...]:
     """
     found: dict[int, Field] = {}
     accessors = getattr(tflite, table, None)
-    for name, function in vars(tflite).items():
-        if name.startswith(f"{table}Add") and len(inspect.signature(function).parameters) == 2:
+    for option in dir(accessors):
+        function = getattr(tflite, f"{table}Add{option}", None)
+        if function is not None and function.__code__.co_argcount == 2:
             notes = _Notes()
             function(notes, 0)
-            option = name.removeprefix(f"{table}Add")
-            if not hasattr(accessors, option):  # another table whose name begins the same way
-                continue
             kind, size = "number", _SLOTS.get(notes.method, 0)
             if not size:
                 start = getattr(tflite, f"{table}Start{option}Vector", None)
