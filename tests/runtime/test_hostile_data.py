@@ -3,6 +3,7 @@ OctoliteError, and touches no memory but its own."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,18 @@ import pytest
 import octolite
 from octolite.errors import OctoliteError
 from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import BOOL, FLOAT32, INT16, INT32, INT64, Array
+from octolite.ir.types import (
+    BOOL,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    Array,
+    DType,
+)
 from octolite.ops import REGISTRY
 from octolite.ops.case import Case, const, f32, given, int8_weights, ints, weights
 from octolite.tflite import write
@@ -41,14 +53,17 @@ def fed(case: Case) -> Case:
 
 
 def run(cls: type[Any], case: Case, feeds: dict[str, Array] | None = None) -> list[Array]:
-    model, given_ = case.build(cls)
+    model, own = case.build(cls)
+    return feed_and_run(write(model), {**own, **(feeds or {})})
+
+
+def feed_and_run(content: bytes, feeds: dict[str, Array]) -> list[Array]:
     interpreter = octolite.Interpreter(
-        model_content=write(model), num_threads=1, memory_limit=64 << 20, call_limit=1000
+        model_content=content, num_threads=1, memory_limit=64 << 20, call_limit=1000
     )
     interpreter.allocate_tensors()
     for details in interpreter.get_input_details():
-        array = {**given_, **(feeds or {})}[details["name"]]
-        interpreter.set_tensor(details["index"], array)
+        interpreter.set_tensor(details["index"], feeds[details["name"]])
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
@@ -196,3 +211,33 @@ def test_graphs_that_run_graphs_come_to_an_end(depth: int, calls: int, words: st
     interpreter.allocate_tensors()
     with pytest.raises(octolite.RuntimeModelError, match=words):
         interpreter.invoke()
+
+
+RECURRENT = [
+    (name, index)
+    for name, cls in sorted(REGISTRY.items())
+    for index, case in enumerate(cls.cases)
+    if any(t is not None and t.variable for t in case.tensors)
+]
+
+
+@pytest.mark.parametrize("dtype", [INT8, BOOL, FLOAT16, FLOAT64])
+@pytest.mark.parametrize(("name", "index"), RECURRENT)
+def test_state_of_another_type_is_not_overrun(name: str, index: int, dtype: DType) -> None:
+    model, feeds = REGISTRY[name].cases[index].build(REGISTRY[name])
+    for value in model.main.nodes[0].inputs:
+        if value is not None and value.is_variable:
+            value.dtype = dtype
+    with contextlib.suppress(OctoliteError):
+        feed_and_run(write(model), feeds)
+
+
+@pytest.mark.parametrize(("name", "index"), RECURRENT)
+def test_state_that_is_shared_is_not_overrun(name: str, index: int) -> None:
+    model, feeds = REGISTRY[name].cases[index].build(REGISTRY[name])
+    node = model.main.nodes[0]
+    states = [v for v in node.inputs if v is not None and v.is_variable]
+    for state in states[1:]:
+        node.replace_input(state, states[0])
+    with contextlib.suppress(OctoliteError):
+        feed_and_run(write(model), feeds)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from octolite.errors import ShapeError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
@@ -104,12 +105,13 @@ def make_plan(
     graph = prepared.graph
     slots: Slots = {}
     steps: list[Step] = []
+    sizes: dict[int, int] = {}
     for value in graph.values():
         data = prepared.known.get(id(value))
         shape = data.shape if data is not None else shapes.get(id(value), value.shape)
         slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
     for unit in prepared.units:
-        _size_states(slots, unit)
+        _size_states(slots, unit, sizes)
         _infer(slots, unit)
         tensors = {id(v): slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v}
         check_memory(unit.node, sum(s.nbytes or 0 for s in tensors.values()), memory_limit)
@@ -124,14 +126,23 @@ def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
     return [None if v is None else slots[id(v)] for v in unit.node.inputs]
 
 
-def _size_states(slots: Slots, unit: Unit) -> None:
-    """Give variables a row for each sequence, whatever batch the file was written for."""
+def _size_states(slots: Slots, unit: Unit, sizes: dict[int, int]) -> None:
+    """Give variables a row for each sequence, whatever batch the file was written for.
+
+    ``sizes``: elements of those that have been given their size.
+    """
     operands = _operands(slots, unit)
     for name, shape in naming(unit.node, unit.op.states, operands).items():
         index = unit.op.input_index(name)
         state = operands[index] if index < len(operands) else None
         if state is not None and None not in shape and product(state.shape or ()) != product(shape):
             state.shape = shape
+        size = product(shape)
+        if state is not None and size is not None and sizes.setdefault(id(state), size) != size:
+            raise ShapeError(
+                f"{unit.node} keeps {size} numbers as its {name} in {state.name!r}, which is also "
+                f"to keep {sizes[id(state)]}"
+            )
 
 
 def _infer(slots: Slots, unit: Unit) -> None:
