@@ -191,3 +191,40 @@ def test_an_empty_tensor_of_endless_extents_is_refused() -> None:
     interpreter = octolite.Interpreter(model_content=write(Model([main])))
     with pytest.raises(RuntimeModelError, match="memory_limit"):
         interpreter.allocate_tensors()
+
+
+def two_signatures() -> bytes:
+    """One signature sets a variable, the other adds what it holds."""
+    start, add = Graph("start"), Graph("add")
+    first, x = start.add_input("first", FLOAT32, (2,)), add.add_input("x", FLOAT32, (2,))
+    put(start, "ASSIGN_VARIABLE", handle(start), first)
+    told = put(start, "NEG", first)
+    total = put(add, "READ_VARIABLE", handle(add), dtype=FLOAT32, shape=(2,))
+    assert told is not None
+    assert total is not None
+    y = put(add, "ADD", total, x)
+    assert y is not None
+    start.outputs, add.outputs = [told], [y]
+    signatures = [
+        Signature("start", {"first": first}, {"told": told}, start),
+        Signature("add", {"x": x}, {"y": y}, add),
+    ]
+    return write(Model([start, add], signatures))
+
+
+def test_signatures_enter_their_own_graphs_and_share_the_state() -> None:
+    content = two_signatures()
+    for interpreter in (
+        octolite.Interpreter(model_content=content),
+        interpreter_of(content, "ADD"),
+    ):
+        start, add = (interpreter.get_signature_runner(key) for key in ("start", "add"))
+        told = start(first=np.array([1, 2], np.float32))["told"]
+        np.testing.assert_array_equal(told, [-1, -2])
+        for _ in range(2):
+            np.testing.assert_array_equal(add(x=np.array([5, 5], np.float32))["y"], [6, 7])
+    mine = octolite.Interpreter(model_content=content)
+    mine.get_signature_runner("start")(first=np.array([3, 3], np.float32))
+    with pytest.raises(RuntimeModelError, match="before anything"):
+        mine.clone().get_signature_runner("add")(x=np.zeros(2, np.float32))
+    assert mine.get_signature_runner("add").get_input_details()["x"]["name"] == "x"

@@ -14,7 +14,7 @@ from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED
 from octolite.runtime.context import Context
 from octolite.runtime.executor import Executor
 from octolite.runtime.plan import make_plan
-from octolite.runtime.prepare import Hybrid, prepare
+from octolite.runtime.prepare import Hybrid, Prepared, prepare
 
 MOST_PLANS = 8
 """Plans, with their memory, that are kept for one graph; shapes seen longest ago give way."""
@@ -23,7 +23,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class Callees:
-    """The graphs that a model's operators run.
+    """The graphs that users enter, and those that operators run.
 
     Variables in them start at zero with each run of the operator that calls them, as it does in
     LiteRT, and last for all the rounds of a loop. ``state`` is what outlives runs: resources, which
@@ -48,6 +48,10 @@ class Callees:
         self._call_limit = call_limit
         self._calls = self._depth = 0
         self.state = State()
+
+    def prepared(self, graph: Graph) -> Prepared:
+        """What has been prepared of one of the graphs."""
+        return self._prepared[id(graph)]
 
     def clone(self, executor: Executor) -> Callees:
         """The same graphs with memory and state of their own, run by ``executor``."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import UsageError, did_you_mean
-from octolite.ir.graph import Signature, Value, called_by
+from octolite.ir.graph import Graph, Signature, Value
 from octolite.ir.types import Array
 from octolite.ops.custom import CustomOperator, user_operators
 from octolite.runtime.budget import CALL_LIMIT, MEMORY_LIMIT
@@ -18,7 +18,7 @@ from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
 from octolite.runtime.executor import REFUSED, Executor
 from octolite.runtime.plan import Plan, make_plan
-from octolite.runtime.prepare import HYBRID_MODES, Hybrid, prepare
+from octolite.runtime.prepare import HYBRID_MODES, Hybrid
 from octolite.tflite.read import read
 
 Details = dict[str, Any]
@@ -65,21 +65,39 @@ class Interpreter:
         source = model_content if model_content is not None else model_path
         assert source is not None
         self._model = read(source, memory_limit, user_operators(custom_operators))
-        graph = self._model.main
-        self._values: list[Value] = list(graph.values())
-        self._index = {id(v): i for i, v in enumerate(self._values)}
         self._threads = num_threads or len(os.sched_getaffinity(0))
-        self._prepared = prepare(graph, hybrid, memory_limit)
         self._executor = Executor(self._threads)
-        called = [callee for node in graph.nodes for callee in called_by(node)]
         self._memory_limit = memory_limit
+        entered = [self._model.main, *(s.graph for s in self._model.signatures)]
+        # As the file has them: preparing a graph makes it read other values.
+        self._listed = {id(graph): list(graph.values()) for graph in entered}
         self._callees = Callees(
-            called, hybrid, self._executor, self._threads, memory_limit, call_limit
+            entered, hybrid, self._executor, self._threads, memory_limit, call_limit
         )
+        self._enter(self._model.main)
+
+    def _enter(self, graph: Graph) -> None:
+        """Become the interpreter of one of the model's graphs."""
+        self._graph = graph
+        self._values: list[Value] = self._listed[id(graph)]
+        self._index = {id(v): i for i, v in enumerate(self._values)}
+        self._prepared = self._callees.prepared(graph)
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }
+        # By signatures that enter other graphs; they share the state, the code and the threads.
+        self._others: dict[int, Interpreter] = {}
         self._bind(None)
+
+    def _entering(self, graph: Graph) -> Interpreter:
+        """The interpreter of another of the model's graphs."""
+        if graph is self._graph:
+            return self
+        if id(graph) not in self._others:
+            other = copy.copy(self)
+            other._enter(graph)
+            self._others[id(graph)] = other
+        return self._others[id(graph)]
 
     def clone(self) -> Interpreter:
         """Another interpreter of the same model, for another thread.
@@ -89,7 +107,7 @@ class Interpreter:
         It is ready where this one is; inputs are not copied.
         """
         other = copy.copy(self)
-        other._shapes = dict(self._shapes)
+        other._shapes, other._others = dict(self._shapes), {}
         other._executor = Executor(self._threads)
         other._callees = self._callees.clone(other._executor)
         other._bind(None if self._context is None else self._context.plan)
@@ -159,11 +177,11 @@ class Interpreter:
 
     def get_input_details(self) -> list[Details]:
         """Name, index, shape, dtype and quantization of each input, by TensorFlow Lite's keys."""
-        return [self._details(v) for v in self._model.main.inputs]
+        return [self._details(v) for v in self._graph.inputs]
 
     def get_output_details(self) -> list[Details]:
         """The same for each output."""
-        return [self._details(v) for v in self._model.main.outputs]
+        return [self._details(v) for v in self._graph.outputs]
 
     def get_tensor_details(self) -> list[Details]:
         """The same for every tensor of the model."""
@@ -247,7 +265,7 @@ class Interpreter:
     def _lasts(self, value: Value) -> bool:
         """Whether no other tensor takes the memory of ``value`` while the model runs."""
         is_input = id(value) in self._shapes
-        return is_input or value.is_variable or self._model.main.is_output(value)
+        return is_input or value.is_variable or self._graph.is_output(value)
 
     def _present(self, index: int) -> Array:
         value = self._value(index)
@@ -291,6 +309,9 @@ class Interpreter:
         numbers) are as if nothing had been assigned, and initialised by the next run.
         """
         self._ready("reset_all_variables()").reset_variables()
+        for other in self._others.values():
+            if other._context is not None:
+                other._context.reset_variables()
         self._callees.state.reset()
 
     # -- signatures -------------------------------------------------------------------------------
@@ -317,9 +338,7 @@ class Interpreter:
             hint = did_you_mean(signature_key, signatures)
             raise UsageError(f"the model has no signature {signature_key!r}. {hint}")
         signature = signatures[signature_key]
-        if signature.graph is not self._model.main:
-            raise UsageError(f"signature {signature_key!r} does not enter the main graph")
-        return SignatureRunner(self, signature)
+        return SignatureRunner(self._entering(signature.graph), signature)
 
     @property
     def num_threads(self) -> int:
