@@ -146,13 +146,21 @@ class Codes:
         """Codes of ``centred``, which counts from the zero point, within the activation's range."""
         return self.store_within(centred, *_BOUNDS.get(activation, (None, None)))
 
-    def store_within(self, centred: Array, below: float | None, above: float | None) -> Array:
-        """Codes of ``centred``, which counts from the zero point, between two real numbers."""
+    def range(self, activation: Activation) -> tuple[int, int]:
+        """The least and greatest code that a fused activation leaves."""
+        return self._between(*_BOUNDS.get(activation, (None, None)))
+
+    def _between(self, below: float | None, above: float | None) -> tuple[int, int]:
         low, high = self.limits
         if below is not None:
             low = max(low, self.nearest(below))
         if above is not None:
             high = min(high, self.nearest(above))
+        return low, high
+
+    def store_within(self, centred: Array, below: float | None, above: float | None) -> Array:
+        """Codes of ``centred``, which counts from the zero point, between two real numbers."""
+        low, high = self._between(below, above)
         shifted = np.asarray(centred, np.int64) + self.zero
         return np.minimum(np.maximum(shifted, low), high).astype(self.dtype)
 

@@ -24,6 +24,7 @@ from octolite.kernels.normalize import NormalizeLayer
 from octolite.kernels.pack import round_up
 from octolite.kernels.pointwise import PointwiseLayer
 from octolite.kernels.pool import PoolLayer
+from octolite.kernels.quantized import QuantizedLayer
 from octolite.kernels.recurrent import RecurrentLayer
 from octolite.kernels.reduce import ReduceLayer
 from octolite.kernels.resize import ResizeLayer
@@ -42,6 +43,7 @@ from octolite.kernels.spec import (
     L2Normalization,
     Lookup,
     Pool2D,
+    QuantizedConv2D,
     Recurrent,
     Reduce,
     Request,
@@ -136,6 +138,14 @@ def _convolution(request: Conv2D, isa: isas.Isa, weights: Array, *rest: Any) -> 
     return ConvLayer(request, isa, lined, *rest)
 
 
+def _quantized(request: QuantizedConv2D, isa: isas.Isa, constants: Constants) -> Kernel:
+    weights, bias = constants["weights"], constants.get("bias")
+    if weights.data.dtype != np.int8 or weights.scale is None:
+        raise KernelError(f"{request}: the weights are no int8 codes with a scale")
+    lined = weights.data.reshape(request.conv.out_channels, *segments(request.conv))
+    return QuantizedLayer(request, isa, lined, None if bias is None else bias.data, weights.scale)
+
+
 def _transposed(request: TransposeConv2D, isa: isas.Isa, weights: Array, *rest: Any) -> Kernel:
     conv = request.as_convolution()
     if conv is None:
@@ -147,6 +157,7 @@ def _transposed(request: TransposeConv2D, isa: isas.Isa, weights: Array, *rest: 
 _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     FullyConnected: _weighted(_fully_connected),
     Conv2D: _weighted(_convolution),
+    QuantizedConv2D: _quantized,
     DepthwiseConv2D: _weighted(DepthwiseLayer),
     TransposeConv2D: _weighted(_transposed),
     Recurrent: RecurrentLayer,

@@ -151,6 +151,41 @@ class Conv2D(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class QuantizedConv2D(AnyRequest):
+    """A convolution of int8 codes that gives int8 codes, to the bit as ``ops.sums`` has it.
+
+    ``conv``: hybrid, without activation; no sum of its products, zero point taken off, may reach
+    2²⁴. ``scale`` and ``zero`` are those of x, ``result_scale`` and ``result_zero`` of the result,
+    which is kept from ``low`` to ``high``. ``real``: sums are scaled in float64 and not in fixed
+    point. ``flat``: a fully connected layer, x [rows, depth] and weights [channels, depth]. The
+    bias is int32.
+    """
+
+    conv: Conv2D
+    scale: float
+    zero: int
+    result_scale: float
+    result_zero: int
+    low: int
+    high: int
+    real: bool = False
+    flat: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("input",)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return ("bias",)
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        channels, depth = self.conv.out_channels, self.conv.in_channels
+        yield "weights", (channels, depth) if self.flat else self.conv.weight_shape
+        yield "bias", (channels,)
+
+
+@dataclass(frozen=True, slots=True)
 class DepthwiseConv2D(Request):
     """NHWC depthwise convolution; x float32 [batch, h, w, in], w [1, kh, kw, in · multiplier].
 

@@ -330,7 +330,6 @@ class Gelu(Function):
     """
 
     name = "GELU"
-    integer_types = (INT8, UINT8, INT16)
     options = "GeluOptions"
     approximate: bool = attr(False)
     dtype_versions = {INT8: 2, UINT8: 2}

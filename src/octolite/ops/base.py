@@ -195,6 +195,12 @@ class Operator(ABC):
         """What to ask of the compiled kernels for these inputs, or ``None``: the reference runs."""
         return None
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.AnyRequest | None:
+        """What to ask of the kernels where :meth:`is_integer` holds, or ``None``."""
+        return None
+
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
         """Arguments of the kernel's ``launch``, beside or in place of the first input's shape.
 

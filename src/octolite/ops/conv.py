@@ -28,7 +28,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import rank_of
-from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
+from octolite.ops.sums import OutputStage, codes_of_sums, quantized_convolution, takes_weights
 from octolite.ops.windows import Windows
 
 
@@ -180,6 +180,25 @@ class Conv2D(Convolution):
             self.activation,
             hybrid,
         )
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.QuantizedConv2D | None:
+        x, w = inputs[0], inputs[1]
+        if x is None or w is None or w.data is None or not (groups := self.groups(x, w)):
+            return None
+        channels, height, width, depth = w.data.shape
+        windows = self.windows((height, width))
+        conv = spec.Conv2D(
+            windows.kernel,
+            depth * groups,
+            channels,
+            windows.stride,
+            windows.dilation,
+            groups,
+            hybrid=True,
+        )
+        return quantized_convolution(inputs, outputs[0], conv, self.activation)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x, w = inputs[0], inputs[1]

@@ -15,7 +15,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import product, rank_of
-from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
+from octolite.ops.sums import OutputStage, codes_of_sums, quantized_convolution, takes_weights
 
 
 class FullyConnected(Operator):
@@ -99,6 +99,17 @@ class FullyConnected(Operator):
         channels, depth = w.data.shape
         return spec.FullyConnected(
             depth, channels, self.activation, hybrid, self.asymmetric_quantize_inputs
+        )
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.QuantizedConv2D | None:
+        w = inputs[1]
+        if w is None or w.data is None:
+            return None
+        conv = spec.Conv2D((1, 1), w.data.shape[1], w.data.shape[0], hybrid=True)
+        return quantized_convolution(
+            inputs, outputs[0], conv, self.activation, fully_connected=True
         )
 
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 import numpy as np
@@ -10,6 +11,7 @@ from octolite.ir import fixed_point
 from octolite.ir.fixed_point import Codes, Multiplier
 from octolite.ir.numerics import round_half_away
 from octolite.ir.types import INT8, UINT8, Activation, Array, Operand
+from octolite.kernels import spec
 
 
 class OutputStage(Enum):
@@ -41,6 +43,37 @@ def takes_weights(x: Operand | None, w: Operand | None, axis: int | None) -> boo
         return w.dtype is UINT8 and not w.quant.per_channel
     symmetric = not w.quant.zero_point.any()
     return w.dtype is INT8 and symmetric and (not w.quant.per_channel or w.quant.axis == axis)
+
+
+def quantized_convolution(
+    inputs: Sequence[Operand | None],
+    result: Operand,
+    conv: spec.Conv2D,
+    activation: Activation,
+    *,
+    fully_connected: bool = False,
+) -> spec.QuantizedConv2D | None:
+    """What to ask of the kernels for int8 codes; ``None`` where sums may not fit their float32."""
+    x, w = inputs[0], inputs[1]
+    if x is None or w is None or w.data is None or x.dtype is not INT8:
+        return None
+    source, out = Codes.of(x), Codes.of(result)
+    farthest = max(abs(limit - source.zero) for limit in source.limits)
+    taken = np.abs(w.data.astype(np.int32)).reshape(len(w.data), -1).sum(axis=1)
+    if int(taken.max(initial=0)) * farthest >= 2**24:
+        return None
+    low, high = out.range(activation)
+    return spec.QuantizedConv2D(
+        conv,
+        source.real_scale,
+        source.zero,
+        out.real_scale,
+        out.zero,
+        low,
+        high,
+        real=fully_connected,
+        flat=fully_connected,
+    )
 
 
 def codes_of_sums(

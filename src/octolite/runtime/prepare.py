@@ -159,9 +159,12 @@ def _unit(
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
             request = _request(prepared, node, op, addition)
-    if isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
-        exact = op.is_integer(operands, node.outputs)
-        request = None if exact else op.on_codes(operands, node.outputs)
+    if op.is_integer(operands, node.outputs) and not op.takes_arrays_as_they_are(
+        operands, node.outputs
+    ):
+        request, choice = op.integer_kernel(operands, node.outputs), "integer"
+    elif isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
+        request = op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     held = {name for name, _ in request.shapes()}
