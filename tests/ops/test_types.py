@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import octolite
+from octolite.errors import ShapeError
+from octolite.ir.graph import Value
 from octolite.ir.types import ALL_DTYPES, BOOL, FLOAT16, FLOAT32, STRING, Array, DType
 from octolite.ops import REGISTRY
 from octolite.ops.case import Case, Tensor
+from octolite.ops.shapes import constant_ints, integers
 from octolite.tflite import write
 from tests.ops.litert import assert_close, litert, ours
 
@@ -174,3 +177,10 @@ def test_types_other_than_float32_are_taken_as_in_litert(name: str, dtype: DType
             for mine, theirs in zip(results, expected, strict=True):
                 assert_close(mine, theirs, 1e-3 if dtype is FLOAT16 else 1e-5)
     assert tried
+
+
+def test_complex_numbers_are_no_extents() -> None:
+    shape = np.array([2 + 1j, 3], np.complex64)
+    for operation in (constant_ints, lambda x: integers(x.data)):
+        with pytest.raises(ShapeError, match="complex64"):
+            operation(Value.constant("shape", shape))

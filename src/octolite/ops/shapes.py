@@ -133,7 +133,7 @@ def constant_ints(x: Operand | None) -> list[int] | None:
     """The integers of a constant operand, flat; ``None`` when it is not known yet."""
     if x is None or x.data is None:
         return None
-    return [int(v) for v in np.asarray(x.data).reshape(-1)]
+    return list(integers(np.asarray(x.data)))
 
 
 def constant_int(x: Operand | None) -> int | None:
@@ -149,11 +149,13 @@ def integer(x: Array) -> int:
     """The integer in an array of one element. Raises :class:`ShapeError`."""
     if x.size != 1:
         raise ShapeError(f"expected one integer, found an array of shape {x.shape}")
-    return int(x.reshape(-1)[0])
+    return integers(x)[0]
 
 
 def integers(x: Array) -> tuple[int, ...]:
-    """The integers in an array, flat."""
+    """The integers in an array, flat. Raises :class:`ShapeError` for complex numbers."""
+    if x.dtype.kind == "c":
+        raise ShapeError(f"expected integers, found {x.dtype}")
     return tuple(int(v) for v in x.reshape(-1))
 
 
