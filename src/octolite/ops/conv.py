@@ -134,10 +134,11 @@ class Conv2D(Convolution):
         w: Array,
         bias: Array | None = None,
     ) -> Array:
-        # float64 holds every sum exactly, and is what BLAS is fast at.
-        centred = Codes.of(inputs[0]).centred(x).astype(np.float64)
-        patches = self.windows(w.shape[1:3]).patches(centred)
-        filters = Codes.of(inputs[1]).centred(w).astype(np.float64)
+        # Floats hold these sums exactly, and are what BLAS is fast at.
+        few = x.itemsize == 1 and w[0].size * 255**2 < 2**24
+        real = np.float32 if few else np.float64
+        patches = self.windows(w.shape[1:3]).patches(Codes.of(inputs[0]).centred(x).astype(real))
+        filters = Codes.of(inputs[1]).centred(w).astype(real)
         sums = _ungrouped(np.matmul(*_grouped(patches, filters))).astype(np.int64)
         stage = OutputStage.of_convolution(x, bias)
         out = codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
@@ -294,8 +295,11 @@ class DepthwiseConv2D(Convolution):
         w: Array,
         bias: Array | None = None,
     ) -> Array:
-        filters = Codes.of(inputs[1]).centred(w)
-        sums = self._accumulate(Codes.of(inputs[0]).centred(x), filters, 0)
+        codes, filters = Codes.of(inputs[0]).centred(x), Codes.of(inputs[1]).centred(w)
+        # float32 holds sums of 8-bit products under 2²⁴, in half the memory of integers.
+        few = x.itemsize == 1 and filters[..., 0].size * 255**2 < 2**24
+        real = np.float32 if few else np.float64
+        sums = self._accumulate(codes.astype(real), filters.astype(real), 0).astype(np.int64)
         stage = OutputStage.of_convolution(x, bias)
         return codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
 

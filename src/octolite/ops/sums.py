@@ -93,18 +93,31 @@ def codes_of_sums(
     assert w is not None
     assert w.quant is not None
     source, out = Codes.of(x), Codes.of(result)
-    if bias is not None:
-        sums = sums + bias
     if source.dtype == np.uint8 and stage is OutputStage.FIXED:
         factor = (source.scale * w.quant.scale).astype(np.float64) / out.real_scale
     else:
         factor = source.real_scale * w.quant.scale.astype(np.float64) / out.real_scale
+    channels = sums.shape[-1]
+    rows = sums.reshape(-1, channels) if sums.size else sums.reshape(0, channels)
+    codes = np.empty(rows.shape, out.dtype)
+    step = max(1, _BLOCK // max(channels, 1))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        scaled = _scaled(block if bias is None else block + bias, factor, stage)
+        codes[start : start + step] = out.store(scaled, activation)
+    return codes.reshape(sums.shape)
+
+
+_BLOCK = 1 << 14  # sums: a dozen passes over them stay in the second-level cache
+
+
+def _scaled(sums: Array, factor: Array, stage: OutputStage) -> Array:
+    """``sums · factor``, int64."""
     match stage:
         case OutputStage.FIXED:
-            scaled = Multiplier.of(factor)(fixed_point.wrap(sums))
+            return Multiplier.of(factor)(fixed_point.wrap(sums))
         case OutputStage.WIDE:
-            scaled = Multiplier.of(factor).wide(sums)
+            return Multiplier.of(factor).wide(sums)
         case OutputStage.REAL:
             real = round_half_away(sums * factor)
-            scaled = fixed_point.saturate(real).astype(np.int64)
-    return out.store(scaled, activation)
+            return fixed_point.saturate(real).astype(np.int64)
