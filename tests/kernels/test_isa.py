@@ -32,6 +32,7 @@ from octolite.kernels import (
     peak,
     pool,
     prepare,
+    quantized,
     reduce,
     resize,
     softmax,
@@ -73,6 +74,7 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     prepare.float_unit: [()],
     maps.unit: mapped(),
     pool.unit: [("max", False)],
+    quantized.results_unit: [(False,), (True,)],
     softmax.unit: [(False,), (True,)],
     normalize.unit: [(False,)],
     reduce.unit: [("mean", 3), ("max", 0)],
@@ -93,6 +95,7 @@ TILED = (
     prepare.unit,
     peak.tile_unit,
     microscaled.balance_unit,
+    quantized.image_unit,
 )
 
 
@@ -131,6 +134,7 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
         found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]
         coded.append(tile)
     found += [dot.unit(tile, False, centred=True) for tile in coded if tile.centred]
+    found += [quantized.image_unit(tile) for tile in coded]
     found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return {unit.key: unit for unit in found}.values()
 
