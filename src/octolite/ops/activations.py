@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import ClassVar
@@ -101,9 +102,9 @@ class Sigmoid(Function, abstract=True):
             return self.of_16_bits(x, Codes.of(inputs[0]).scale)
         return super().integer(inputs, outputs, x)
 
+    @abstractmethod
     def of_16_bits(self, x: Array, scale: np.float32) -> Array:
         """The results for symmetric int16 codes."""
-        raise NotImplementedError
 
 
 class Relu(Clamp):
@@ -125,6 +126,7 @@ class Relu6(Clamp):
 
     name = "RELU6"
     nonnegative = "always"
+    bounded = True
     bounds = (0.0, 6.0)
     integer_types = (INT8, UINT8, INT16)
     dtype_versions = {INT8: 2, INT16: 3}

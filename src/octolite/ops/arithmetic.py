@@ -276,6 +276,7 @@ class Minimum(Extremum):
     """The smaller of two."""
 
     name = "MINIMUM"
+    bounded = True
     function = np.minimum
     cases = (
         case(f32(2, 3, 4), f32(4)),

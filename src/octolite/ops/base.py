@@ -145,6 +145,8 @@ class Operator(ABC):
     spread: ClassVar[Literal["sums", "kept", "added", "other"]] = "kept"
     """Results are sums of many products, which lie like a bell around 0; or lie as inputs do; or
     do so unless an input is non-negative, so that sums pile up above 0; or crowd elsewhere."""
+    bounded: ClassVar[bool] = False
+    """Results crowd at an upper bound that the operator sets."""
     keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
@@ -300,6 +302,12 @@ class Operator(ABC):
         if self.nonnegative == "always" or last in (Activation.RELU, Activation.RELU6):
             return True
         return (self.nonnegative == "kept" or self.quant.same_scale) and all(inputs)
+
+    @property
+    def sets_bound(self) -> bool:
+        """Whether results crowd at an upper bound that the operator, or its activation, sets."""
+        last = Activation.NONE if self.stateful else getattr(self, "activation", Activation.NONE)
+        return self.bounded or last not in (Activation.NONE, Activation.RELU)
 
     def takes_arrays_as_they_are(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]

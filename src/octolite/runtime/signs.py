@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 
 from octolite.ir.graph import Graph, Value
-from octolite.ir.types import Activation
 from octolite.ops.base import Operator
 
 FEWEST_PIXELS = 14 * 14
 """Under so many pixels, the range of an image is hardly wider than that of its blocks."""
-
-_OPEN = (Activation.NONE, Activation.RELU)
-_BOUNDED = ("RELU6", "MINIMUM")
 
 
 def nonnegative_values(graph: Graph) -> frozenset[int]:
@@ -71,9 +67,8 @@ def finer_values(graph: Graph, rectified: frozenset[int]) -> frozenset[int]:
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
-        closed = getattr(op, "activation", Activation.NONE) not in _OPEN or op.name in _BOUNDED
         passed = op.spread != "sums" and any(id(v) in bounded for v in node.inputs)
-        if closed or passed:
+        if op.sets_bound or passed:
             bounded.update(map(id, node.outputs))
 
     def is_large(value: Value) -> bool:
