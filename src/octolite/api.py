@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octolite import passes, tflite
+from octolite.errors import FormatError, UsageError
 from octolite.frontends import graphdef
 from octolite.ir.graph import Model
 from octolite.quantize import Ledger, Recipe, quantize
@@ -18,9 +20,43 @@ if TYPE_CHECKING:
     from octolite.passes.engine import Explanation
 
 METADATA_KEY = "octolite"
+HEAD = 64
+"""How many of a file's first bytes tell its kind."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
+
+Source = str | os.PathLike[str] | bytes
+"""A model: the path of a file or of a folder, or the bytes of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model that can be read.
+
+    Attributes:
+        name: what it is called, with its article.
+        recognise: whether a source is one: given its path (``None`` for bytes) and its first bytes
+            (none of a folder).
+        read: reads it; given the source, ``on_progress`` and what is asked for of ``options``.
+        options: which of the arguments that choose parts of a model it knows.
+    """
+
+    name: str
+    recognise: Callable[[Path | None, bytes], bool]
+    read: Callable[..., Model]
+    options: frozenset[str]
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "a frozen GraphDef",
+        lambda path, head: True,  # what it seems to be instead is said when it is read
+        graphdef.load,
+        frozenset({"input_arrays", "output_arrays", "input_shapes"}),
+    ),
+)
+"""The first row that recognises a source reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +69,31 @@ class Conversion:
 
 
 def convert(
-    source: str | PathLike[str] | bytes,
+    source: Source,
     quantize: str | Recipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     *,
+    tags: Sequence[str] | None = None,
+    signature: str | None = None,
     min_elements: int | None = None,
     on_progress: Progress | None = None,
 ) -> bytes:
-    """Convert a frozen TensorFlow graph to a ``.tflite`` file.
+    """Convert a trained TensorFlow model to a ``.tflite`` file.
+
+    What kind of model it is, is found by looking: a frozen GraphDef, binary or text.
 
     Args:
-        source: path or bytes of a frozen GraphDef, binary or text.
+        source: the model's path, or the bytes of its file.
         quantize: ``"dynamic"`` stores weights in int8 for hybrid operators, ``"weights"`` stores
             them in int8 and computes in float everywhere, ``"float16"`` stores halves,
             ``"none"`` changes nothing; or a :class:`octolite.Recipe`.
         input_arrays: names of the inputs; the Placeholders when ``None``.
         output_arrays: names of the outputs; the nodes that nothing consumes when ``None``.
         input_shapes: extents by input name, -1 or ``None`` for one that stays open.
+        tags: of the MetaGraph in a SavedModel; ``["serve"]`` when ``None``.
+        signature: the one to convert; all when ``None``.
         min_elements: tensors with fewer elements stay float (1,024 when ``None``).
         on_progress: told what is being done, how much of it is done and how much there is.
 
@@ -60,7 +102,7 @@ def convert(
 
     Raises:
         UsageError: an array name or a recipe that does not exist.
-        FormatError: the source is no GraphDef, or a damaged one.
+        FormatError: the source is no model that can be read, or a damaged one.
         UnsupportedError: operators that cannot be converted; all are named.
         ConversionError: the graph cannot be rewritten as asked.
     """
@@ -70,6 +112,8 @@ def convert(
         input_arrays,
         output_arrays,
         input_shapes,
+        tags=tags,
+        signature=signature,
         min_elements=min_elements,
         on_progress=on_progress,
     )
@@ -77,12 +121,14 @@ def convert(
 
 
 def convert_model(
-    source: str | PathLike[str] | bytes,
+    source: Source,
     recipe: str | Recipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     *,
+    tags: Sequence[str] | None = None,
+    signature: str | None = None,
     min_elements: int | None = None,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
@@ -90,7 +136,16 @@ def convert_model(
     """As :func:`convert`, with the size ledger and the graph beside the bytes."""
     chosen = Recipe.of(recipe, min_elements)
     tell: Progress = on_progress or _silent
-    model = load(source, input_arrays, output_arrays, input_shapes, tell, explain)
+    model = load(
+        source,
+        input_arrays,
+        output_arrays,
+        input_shapes,
+        tell,
+        explain,
+        tags=tags,
+        signature=signature,
+    )
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
     model.metadata[METADATA_KEY] = _metadata(chosen)
     model.description = f"Converted by Octolite {__version__}"
@@ -101,18 +156,53 @@ def convert_model(
 
 
 def load(
-    source: str | PathLike[str] | bytes,
+    source: Source,
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
+    *,
+    tags: Sequence[str] | None = None,
+    signature: str | None = None,
 ) -> Model:
-    """Read a frozen graph and rewrite it into the operators that a file will hold, in float."""
+    """Read a model and rewrite it into the operators that a file will hold, in float."""
     tell: Progress = on_progress or _silent
-    model = graphdef.load(source, input_arrays, output_arrays, input_shapes, on_progress=tell)
+    options = {
+        "input_arrays": input_arrays,
+        "output_arrays": output_arrays,
+        "input_shapes": input_shapes,
+        "tags": tags,
+        "signature": signature,
+    }
+    model = _read(source, {k: v for k, v in options.items() if v is not None}, tell)
     passes.optimize(model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain)
     return model
+
+
+def _read(source: Source, options: Mapping[str, Any], tell: Progress) -> Model:
+    """What the first of :data:`KINDS` that recognises ``source`` reads."""
+    if isinstance(source, bytes):
+        path, head = None, source[:HEAD]
+    else:
+        path = Path(source)
+        head = _head(path)
+    kind = next(k for k in KINDS if k.recognise(path, head))
+    if unknown := options.keys() - kind.options:
+        raise UsageError(f"{kind.name} has no {' or '.join(sorted(unknown))} to choose")
+    return kind.read(source, **options, on_progress=tell)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none of a folder. Raises :class:`FormatError`."""
+    try:
+        if path.is_dir():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{str(path)!r} cannot be read: {reason}") from None
 
 
 def _metadata(recipe: Recipe) -> bytes:
