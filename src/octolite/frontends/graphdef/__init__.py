@@ -10,7 +10,6 @@ from octolite.errors import OctoliteError
 from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers and rules)
     array,
     blocks,
-    einsum,
     embeddings,
     frames,
     functions,

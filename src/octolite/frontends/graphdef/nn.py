@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import UnsupportedError
+from octolite.frontends import compose
+from octolite.frontends.einsum import einsum
 from octolite.frontends.graphdef.engine import Site, tf
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, Padding
@@ -107,24 +109,17 @@ def conv2d_transpose(n: Site, sizes: Value, weights: Value, x: Value) -> Value:
 
 @tf("MatMul")
 def matmul(n: Site, a: Value, b: Value) -> Value:
-    return product(n, a, b, n.flag("transpose_a", False), n.flag("transpose_b", False))
+    return compose.product(n, a, b, n.flag("transpose_a", False), n.flag("transpose_b", False))
 
 
 @tf("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 def batch_matmul(n: Site, a: Value, b: Value) -> Value:
-    return product(n, a, b, n.flag("adj_x", False), n.flag("adj_y", False))
+    return compose.product(n, a, b, n.flag("adj_x", False), n.flag("adj_y", False))
 
 
-def product(n: Site, a: Value, b: Value, flip_a: bool = False, flip_b: bool = False) -> Value:
-    """``a · b`` over the last two axes, either flipped first; constant weights make it a layer."""
-    if b.is_constant and b.shape is not None and len(b.shape) == 2 and b.dtype is FLOAT32:
-        if flip_a:
-            rank = n.rank(a)
-            a = n.transpose(a, (*range(rank - 2), rank - 1, rank - 2))
-        weights = b if flip_b else n.transpose(b, (1, 0))
-        deep = a.shape is None or len(a.shape) > 2
-        return n.op("FULLY_CONNECTED", a, weights, None, keep_num_dims=deep)
-    return n.op("BATCH_MATMUL", a, b, adj_x=flip_a, adj_y=flip_b)
+@tf("Einsum")
+def einsum_(n: Site, *operands: Value) -> Value:
+    return einsum(n, n.text("equation"), *operands)
 
 
 # -- bias and normalization --------------------------------------------------------------------
@@ -170,9 +165,7 @@ def batch_norm(
 def _normalize(
     n: Site, x: Value, scale: Value, offset: Value, mean: Value, variance: Value, epsilon: float
 ) -> Value:
-    """``scale · (x - mean) / √(variance + epsilon) + offset`` as one factor and one shift."""
-    factor = n.op("MUL", scale, n.op("RSQRT", n.op("ADD", variance, epsilon)))
-    shift = n.op("SUB", offset, n.op("MUL", mean, factor))
+    factor, shift = compose.normalization(n, scale, offset, mean, variance, epsilon)
     scaled = n.op("MUL", x, per_channel(n, x, factor))
     return n.op("ADD", scaled, per_channel(n, x, shift))
 
@@ -217,24 +210,9 @@ def leaky_relu(n: Site, x: Value) -> Value:
     return n.op("LEAKY_RELU", x, alpha=n.number("alpha", 0.2))
 
 
-@tf("Selu")
-def selu(n: Site, x: Value) -> Value:
-    # λ·relu(x) + λα·elu(min(x, 0)), with the constants of Klambauer et al., 2017
-    scale, alpha = 1.0507009873554805, 1.6732632423543772
-    negative = n.op("ELU", n.op("MINIMUM", x, 0.0))
-    return n.op("ADD", n.op("MUL", n.op("RELU", x), scale), n.op("MUL", negative, scale * alpha))
-
-
-@tf("Softplus")
-def softplus(n: Site, x: Value) -> Value:
-    # max(x, 0) + log(1 + exp(-|x|)) cannot overflow
-    tail = n.op("LOG", n.op("ADD", n.op("EXP", n.op("NEG", n.op("ABS", x))), 1.0))
-    return n.op("ADD", n.op("RELU", x), tail)
-
-
-@tf("Softsign")
-def softsign(n: Site, x: Value) -> Value:
-    return n.op("DIV", x, n.op("ADD", n.op("ABS", x), 1.0))
+tf("Selu")(compose.selu)
+tf("Softplus")(compose.softplus)
+tf("Softsign")(compose.softsign)
 
 
 # -- resizing and blocks -----------------------------------------------------------------------

@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping
 
 from octolite.errors import InvalidGraphError, UnsupportedError
-from octolite.frontends.graphdef.engine import Site, tf
-from octolite.frontends.graphdef.nn import product
+from octolite.frontends.builder import Builder
+from octolite.frontends.compose import product
 from octolite.ir.graph import Value
 from octolite.ir.types import Dim
 
 
-@tf("Einsum")
-def einsum(n: Site, *operands: Value) -> Value:
-    equation = n.text("equation").replace(" ", "")
+def einsum(n: Builder, equation: str, *operands: Value) -> Value:
+    """What ``equation`` says. Raises :class:`UnsupportedError` for what is no matrix product."""
+    equation = equation.replace(" ", "")
     left, arrow, out = equation.partition("->")
     labels = left.split(",")
     if not arrow or not equation.replace(",", "").replace("->", "").isalpha():
@@ -28,7 +28,7 @@ def einsum(n: Site, *operands: Value) -> Value:
     return _two(n, operands, labels, out)
 
 
-def _one(n: Site, x: Value, labels: str, out: str) -> Value:
+def _one(n: Builder, x: Value, labels: str, out: str) -> Value:
     summed = [i for i, c in enumerate(labels) if c not in out]
     if summed:
         x = n.op("SUM", x, summed, keep_dims=False)
@@ -36,7 +36,7 @@ def _one(n: Site, x: Value, labels: str, out: str) -> Value:
     return n.transpose(x, [kept.index(c) for c in out])
 
 
-def _two(n: Site, operands: tuple[Value, ...], labels: list[str], out: str) -> Value:
+def _two(n: Builder, operands: tuple[Value, ...], labels: list[str], out: str) -> Value:
     """Batch labels are in all three; others of the result are free; the rest are summed over."""
     extents = _extents(n, operands, labels)
     a, b = operands
@@ -58,7 +58,7 @@ def _two(n: Site, operands: tuple[Value, ...], labels: list[str], out: str) -> V
     return n.transpose(y, [order.index(c) for c in out])
 
 
-def _extents(n: Site, operands: tuple[Value, ...], labels: list[str]) -> Mapping[str, Dim]:
+def _extents(n: Builder, operands: tuple[Value, ...], labels: list[str]) -> Mapping[str, Dim]:
     extents: dict[str, Dim] = {}
     for x, text in zip(operands, labels, strict=True):
         if n.rank(x) != len(text):
@@ -68,7 +68,7 @@ def _extents(n: Site, operands: tuple[Value, ...], labels: list[str]) -> Mapping
     return extents
 
 
-def _merge(n: Site, x: Value, extents: Mapping[str, Dim], groups: list[list[str]]) -> Value:
+def _merge(n: Builder, x: Value, extents: Mapping[str, Dim], groups: list[list[str]]) -> Value:
     """Reshape to one axis for each group of labels; one of them may be of unknown extent."""
     shape = []
     for group in groups:
