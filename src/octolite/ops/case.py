@@ -13,6 +13,8 @@ from octolite.ir import numerics, types
 from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
 from octolite.ir.types import Array, DType, Quant, Shape, dtype_from_numpy
 
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -20,10 +22,11 @@ class Tensor:
 
     shape: tuple[int, ...]
     dtype: DType
-    draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    draw: Draw
     constant: bool = False
     weight_axis: int | None = None
     hybrid: bool = False
+    stored: DType = types.INT8
     quant: Quant | None = None
     variable: bool = False
     made: Callable[[Graph], Value] | None = None
@@ -69,10 +72,19 @@ def weights(*shape: int, scale: float = 0.5) -> Tensor:
     return Tensor(shape, types.FLOAT32, lambda rng, s: rng.normal(0, scale, s), constant=True)
 
 
-def int8_weights(*shape: int, axis: int | None = 0, scale: float = 0.5) -> Tensor:
-    """A constant weight that is quantized to int8 along ``axis``: makes the case a hybrid one."""
+def int8_weights(
+    *shape: int, axis: int | None = 0, scale: float = 0.5, dtype: DType = types.INT8
+) -> Tensor:
+    """A constant weight that is quantized along ``axis``, to int8 or to ``dtype``: makes the case
+    a hybrid one."""
     return Tensor(
-        shape, types.FLOAT32, lambda rng, s: rng.normal(0, scale, s), True, axis, hybrid=True
+        shape,
+        types.FLOAT32,
+        lambda rng, s: rng.normal(0, scale, s),
+        constant=True,
+        weight_axis=axis,
+        hybrid=True,
+        stored=dtype,
     )
 
 
@@ -116,15 +128,22 @@ class Case:
     def is_hybrid(self) -> bool:
         return any(t is not None and t.hybrid for t in self.tensors)
 
-    def build(self, operator: type[Any]) -> tuple[Model, dict[str, Array]]:
-        """A model around one node, and the arrays to feed it by input name."""
+    def build(
+        self, operator: type[Any], open_shapes: bool = False
+    ) -> tuple[Model, dict[str, Array]]:
+        """A model around one node, and the arrays to feed it by input name.
+
+        With ``open_shapes``, the model leaves every extent of its inputs open.
+        """
         rng = np.random.default_rng(zlib.crc32(repr((operator.name, self.attributes)).encode()))
         graph = Graph("main")
         feeds: dict[str, Array] = {}
         values: list[Value | None] = []
         for index, tensor in enumerate(self.tensors):
             values.append(
-                None if tensor is None else _value(graph, f"in{index}", tensor, rng, feeds)
+                None
+                if tensor is None
+                else _value(graph, f"in{index}", tensor, rng, feeds, open_shapes)
             )
         node = graph.add(operator(**self.attributes), values, "out")
         for value, (dtype, quant) in zip(node.outputs, self.results, strict=False):
@@ -140,7 +159,12 @@ class Case:
 
 
 def _value(
-    graph: Graph, name: str, tensor: Tensor, rng: np.random.Generator, feeds: dict[str, Array]
+    graph: Graph,
+    name: str,
+    tensor: Tensor,
+    rng: np.random.Generator,
+    feeds: dict[str, Array],
+    open_shapes: bool,
 ) -> Value:
     if tensor.variable:
         return Value(name, tensor.dtype, tensor.shape, is_variable=True)
@@ -148,12 +172,12 @@ def _value(
         return tensor.made(graph)
     array = tensor.array(rng)
     if tensor.hybrid:
-        q, quant = numerics.quantize_weights(array, tensor.weight_axis)
-        return Value.constant(name, q, types.INT8, quant)
+        q, quant = numerics.quantize_weights(array, tensor.weight_axis, tensor.stored.bits)
+        return Value.constant(name, q, tensor.stored, quant)
     if tensor.constant:
         return Value.constant(name, array, tensor.dtype, tensor.quant)
     feeds[name] = array
-    shape: Shape = tuple(int(d) for d in array.shape)
+    shape: Shape = tuple(None if open_shapes else int(d) for d in array.shape)
     value = graph.add_input(name, tensor.dtype, shape)
     value.quant = tensor.quant
     return value
