@@ -11,6 +11,7 @@ import flatbuffers
 import numpy as np
 import pytest
 import tflite
+from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 import octolite
 from octolite.errors import FormatError, InvalidGraphError, OctoliteError, UnsupportedError
@@ -79,6 +80,19 @@ def test_damage_is_named_with_its_path(kind: str, name: str, value: int, words: 
     content = write(small())
     with pytest.raises(FormatError, match=words):
         read(changed(content, place_of(content, kind, name).at, value))
+
+
+def test_numbers_of_8_bytes_need_no_multiple_of_8() -> None:
+    """So they lie in files to which a tool attached metadata; LiteRT takes them."""
+    content = write(small())
+    offset = place_of(content, "offset", "zero_point").at
+    start = offset + int.from_bytes(content[offset : offset + 4], "little")
+    vector = content[start : start + 4 + 8 * 3]
+    content += bytes(-len(content) % 8)
+    moved = changed(content, offset, len(content) - offset) + vector
+    model, first = read(moved), read(content)
+    assert [v.quant for v in model.main.values()] == [v.quant for v in first.main.values()]
+    LiteRT(model_content=moved).allocate_tensors()
 
 
 def test_every_offset_and_count_may_be_anything() -> None:

@@ -3,7 +3,8 @@ the file, where it may lie.
 
 The walk follows the format's tables (:mod:`octolite.tflite.layout`), which never nest in
 themselves. Tables and vectors may be shared. Lest a small file stand for endlessly many, all that
-is met, as often as it is met, must not come to more than :data:`TIMES` the file.
+is met, as often as it is met, must not come to more than :data:`TIMES` the file. Numbers of 8 bytes
+may lie at any multiple of 4, as they do where a tool attached metadata to a file.
 
 Source: FlatBuffers' internals (the binary format's description).
 """
@@ -45,8 +46,6 @@ class _Shape(NamedTuple):
     size: int
     offsets: tuple[tuple[Field, int, int], ...]
     """Fields that lead elsewhere, their place in the table, and that of the field in front."""
-    wide: tuple[tuple[Field, int], ...]
-    """Numbers of 8 bytes, which must lie at a multiple of 8."""
 
 
 def verify(content: Content) -> None:
@@ -93,8 +92,6 @@ class _Verifier:
             self.fail(
                 path, f"{length:,} elements of {element} bytes from byte {at + 4} end outside"
             )
-        if length and (at + 4) % element:
-            self.fail(path, f"elements of {element} bytes begin at byte {at + 4}, no multiple")
         return length
 
     def spend(self, size: int, path: Path) -> None:
@@ -109,9 +106,6 @@ class _Verifier:
         shape = self.shapes.get((listed, name)) or self.shape(name, listed, path)
         if at + shape.size > self.size:
             self.fail(path, f"a table of {shape.size} bytes at byte {at} ends outside the file")
-        for field, place in shape.wide:
-            if (at + place) % field.size:
-                self.fail(Path(path, field.name), f"lies at byte {at + place}, no multiple of 8")
         self.spend(shape.size, path)
         for field, place, front in shape.offsets:
             inner = Path(path, field.name)
@@ -141,11 +135,7 @@ class _Verifier:
                     Path(path, field.name),
                     f"the list of fields at byte {listed} puts {width} bytes at {place} of {size}",
                 )
-        shape = _Shape(
-            size,
-            tuple(entry for entry in present if entry[0].kind != "number"),
-            tuple((f, p) for f, p, _ in present if f.kind == "number" and f.size == 8),
-        )
+        shape = _Shape(size, tuple(entry for entry in present if entry[0].kind != "number"))
         self.shapes[listed, name] = shape
         return shape
 
