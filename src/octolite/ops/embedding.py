@@ -1,4 +1,4 @@
-"""Rows of a table, added up by the rows of a sparse tensor of ids."""
+"""Rows of a table: looked up by keys, or added up by the rows of a sparse tensor of ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import FLOAT32, INT32, Array, Operand, TensorType
+from octolite.ir.types import FLOAT32, INT32, STRING, UINT8, Array, Operand, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints, weights
@@ -122,4 +122,47 @@ class EmbeddingLookupSparse(Operator):
             weights(4, 2, 3),
             combiner=Combiner.MEAN,
         ),
+    )
+
+
+class HashtableLookup(Operator):
+    """The row of ``value`` [n, …] for each of ``lookup`` [k], found in the sorted ``key`` [n].
+
+    A key that is not there gives zeros (empty strings). ``hits`` [k] says which are there.
+    """
+
+    name = "HASHTABLE_LOOKUP"
+    inputs = "lookup key value"
+    outputs = "output hits"
+    quant = QuantRule(same_scale=True)
+
+    def infer(self, lookup: Operand, key: Operand, value: Operand) -> Sequence[TensorType]:
+        expect(lookup, "lookup", None)
+        expect(key, "key", extent(value, 0))
+        for operand in (lookup, key):
+            if operand.dtype is not INT32:
+                raise ShapeError(f"{self.name}: {operand.name!r} is {operand.dtype}, not int32")
+        if value.shape == () or (value.dtype is STRING and len(value.shape or (0,)) != 1):
+            raise ShapeError(f"{self.name} of a table {value.name!r} of shape {value.shape}")
+        count = extent(lookup, 0)
+        shape = None if value.shape is None else (count, *value.shape[1:])
+        return [TensorType(value.dtype, shape), TensorType(UINT8, (count,))]
+
+    def reference(self, lookup: Array, key: Array, value: Array) -> tuple[Array, Array]:
+        if key.shape != value.shape[:1] or lookup.ndim != 1:
+            raise ShapeError(f"{self.name}: {key.shape} keys for a table of shape {value.shape}")
+        nothing = np.full(1, b"", object) if value.dtype == object else np.zeros(1, value.dtype)
+        found = np.empty(sized((lookup.size, *value.shape[1:])), value.dtype)
+        places = np.searchsorted(key, lookup)
+        hits = places < key.size
+        hits[hits] = key[places[hits]] == lookup[hits]
+        found[...] = nothing[0]
+        found[hits] = value[places[hits]]
+        return found, hits.astype(np.uint8)
+
+    cases = (
+        case(given([1, -9, 7, 8]), const([-9, 1, 4, 7]), weights(4, 3)),
+        case(ints(5, high=6), const([0, 2, 3]), ints(3, 2, 2)),
+        case(given([4, 5]), const([4, 9]), const(np.array([b"four", b"nine"], object))),
+        case(given([4, 5]), given([4, 9]), f32(2)),
     )

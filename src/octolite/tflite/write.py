@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -14,7 +15,7 @@ from octolite.ir.graph import Graph, Model, Node, Signature, Value
 from octolite.ir.types import INT4, STRING, Array, DType, Quant
 from octolite.ops.base import Attribute, Operator
 from octolite.ops.custom import UserOperator
-from octolite.tflite import flexbuffer, schema
+from octolite.tflite import flexbuffer, layout, schema
 
 LIMIT = 2**31 - 2**20
 """Bytes that a FlatBuffer's 32-bit offsets can reach, less room for the tables."""
@@ -249,11 +250,14 @@ class _Writer:
     def _options(self, op: Operator, indices: dict[int, int]) -> int:
         assert op.options is not None
         fields = {
-            a.option: self._attribute(a, getattr(op, a.name), indices) for a in op.attribute_list()
+            a.option: self._attribute(a, getattr(op, a.name), indices, _numbers_of(op.options, a))
+            for a in op.attribute_list()
         }
         return self._table(op.options, **fields)
 
-    def _attribute(self, attribute: Attribute, value: Any, indices: dict[int, int]) -> Any:
+    def _attribute(
+        self, attribute: Attribute, value: Any, indices: dict[int, int], numbers: Any
+    ) -> Any:
         match value:
             case Graph():
                 return indices[id(value)]
@@ -267,9 +271,16 @@ class _Writer:
                 return None
             case tuple():
                 floats = any(isinstance(v, float) for v in value)
-                return self._numbers(value, np.float32 if floats else np.int32)
+                return self._numbers(value, np.float32 if floats else numbers)
             case _:
                 return value
+
+
+@cache
+def _numbers_of(options: str, attribute: Attribute) -> Any:
+    """The type of integers that a vector in an options table holds."""
+    sizes = {f.name: f.size for f in layout.fields_of(options)}
+    return np.int64 if sizes.get(attribute.option) == 8 else np.int32
 
 
 def _number_tensors(graph: Graph) -> dict[int, int]:
