@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 import octolite
-from octolite.cli import profile
+from octolite.cli import bench, profile
 from octolite.cli.main import main as octolite_command
 from octolite.cli.profile import Line
+from octolite.ir.graph import Graph, Model
+from octolite.ir.types import FLOAT32
 from octolite.kernels.peak import Peak
+from octolite.ops import operator_class
+from octolite.tflite import write
 from tests.cli.test_commands import LENET, call
 
 PEAK = Peak("avx2", 1, 100.0, 50.0, 20.0, {"pmaddwd": 100.0, "fma": 50.0})
@@ -46,6 +50,25 @@ def test_without_options_there_is_one_line(quantized: Path) -> None:
     assert len(output.splitlines()) == 1
     assert "median" in output
     assert "1 thread" in output
+
+
+def test_bench_says_for_which_sizes(tmp_path: Path) -> None:
+    """A batch left open is one; what else is left open is said."""
+    graph = Graph("main")
+    x = graph.add_input("sound", FLOAT32, (None, None))
+    graph.outputs = [graph.add(operator_class("ABS")(), [x], "y").output]
+    path = tmp_path / "open.tflite"
+    path.write_bytes(write(Model([graph], [])))
+    first, second = call(octolite_command, "bench", path, "--runs", 2).output.splitlines()
+    assert first == "input sound is 1×1; for other sizes --input sound=FILE.npy"
+    assert "median" in second
+
+
+@pytest.mark.parametrize(("ms", "shown"), [(0.0021, "2.1 µs"), (1.23456, "1.235 ms")])
+def test_times_are_said_in_a_unit_that_fits(ms: float, shown: str, capsys) -> None:
+    facts = dict.fromkeys(("min_ms", "p25_ms", "median_ms", "p75_ms", "max_ms"), ms)
+    bench._show({"model": "m", "threads": 1, "runs": 5, **facts})
+    assert f"median {shown}," in capsys.readouterr().out
 
 
 def test_json_has_everything(quantized: Path) -> None:

@@ -16,7 +16,10 @@ import octolite
 from octolite.cli.main import main as octolite_command
 from octolite.cli.operators import facts, markdown_lines
 from octolite.cli.tflite_convert import main as tflite_convert
-from octolite.ops import REGISTRY
+from octolite.ir.graph import Graph, Model, Value
+from octolite.ir.types import FLOAT32
+from octolite.ops import REGISTRY, operator_class
+from octolite.tflite import write
 from tests.recorded import GRAPHS, Recording
 
 LENET = Recording("lenet")
@@ -212,6 +215,23 @@ def test_inspect(quantized: Path) -> None:
     report = json.loads(call(octolite_command, "inspect", quantized, "--json").output)
     assert report["converted_by"]["recipe"] == "dynamic"
     assert "CONV_2D" in call(octolite_command, "inspect", LENET.path, "--text").output
+
+
+def test_inspect_counts_operators_that_give_nothing(tmp_path: Path) -> None:
+    """ASSIGN_VARIABLE stores, CALL_ONCE initialises: neither has an output."""
+    graph, once = Graph("main"), Graph("init")
+    held = operator_class("VAR_HANDLE")(shared_name="v")
+    for g, value in ((once, Value.constant("zero", np.zeros(3, np.float32))), (graph, None)):
+        source = value or g.add_input("x", FLOAT32, (3,))
+        handle = g.add(held, [], "handle").output
+        g.add(operator_class("ASSIGN_VARIABLE")(), [handle, source], "assign")
+    graph.add(operator_class("CALL_ONCE")(init=once), [], "once")
+    graph.outputs = [graph.inputs[0]]
+    path = tmp_path / "stateful.tflite"
+    path.write_bytes(write(Model([graph, once], [])))
+    report = json.loads(call(octolite_command, "inspect", path, "--json").output)
+    shown = {o["operator"]: o["arithmetic"] for o in report["graphs"][0]["operators"]}
+    assert shown == {"VAR_HANDLE": "resource", "ASSIGN_VARIABLE": "float32", "CALL_ONCE": "–"}
 
 
 def test_inspect_explains_a_node() -> None:

@@ -58,6 +58,8 @@ def command(
     interpreter = Interpreter(model, num_threads=threads, hybrid=hybrid)  # type: ignore[arg-type]
     feeds = load_feeds(inputs, interpreter) if inputs else random_feeds(interpreter)
     set_inputs(interpreter, feeds)
+    if not (inputs or as_json):
+        _tell_open_shapes(interpreter)
     with console.progress(not as_json) as tell:
         spent = measure(interpreter, runs, warmup, tell)
     facts = {"model": model, "threads": interpreter.num_threads, "hybrid": hybrid}
@@ -98,11 +100,22 @@ def spread(milliseconds: list[float]) -> dict[str, Any]:
     return {"runs": len(milliseconds)} | dict(zip(names, values, strict=True))
 
 
+def _tell_open_shapes(interpreter: Interpreter) -> None:
+    """Say which extents stand for those that the model leaves open, the batch aside."""
+    for details in interpreter.get_input_details():
+        if -1 in details["shape_signature"][1:]:
+            now = "×".join(map(str, details["shape"]))
+            name = details["name"]
+            click.echo(f"input {name} is {now}; for other sizes --input {name}=FILE.npy")
+
+
 def _show(facts: dict[str, Any]) -> None:
     threads = facts["threads"]
+    unit, factor = ("ms", 1) if facts["median_ms"] >= 1 else ("µs", 1000)
+    times = {k: f"{v * factor:.4g}" for k, v in facts.items() if k.endswith("_ms")}
     click.echo(
-        f"{facts['model']}: median {facts['median_ms']:.3f} ms, "
-        f"{facts['p25_ms']:.3f} to {facts['p75_ms']:.3f} in half of {facts['runs']} runs, "
-        f"{facts['min_ms']:.3f} to {facts['max_ms']:.3f} in all; "
+        f"{facts['model']}: median {times['median_ms']} {unit}, "
+        f"{times['p25_ms']} to {times['p75_ms']} in half of {facts['runs']} runs, "
+        f"{times['min_ms']} to {times['max_ms']} in all; "
         f"{threads} thread{'s' if threads != 1 else ''}"
     )

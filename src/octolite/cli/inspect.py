@@ -91,12 +91,16 @@ def _graph_facts(graph: Graph) -> dict[str, Any]:
 
 
 def _arithmetic(node: Node) -> str:
-    """In which numbers a node computes: hybrid, integer or float."""
+    """In which numbers a node computes: hybrid, integer or float. Without results, as
+    ASSIGN_VARIABLE and CALL_ONCE are, those of its last input, if it has any."""
     assert isinstance(node.op, Operator)
     if node.op.is_hybrid(node.inputs):
         return "hybrid int8"
-    tensors = [v for v in node.outputs if v.quant is not None]
-    return f"quantized {tensors[0].dtype}" if tensors else str(node.output.dtype)
+    values = list(node.outputs) or [v for v in node.inputs if v is not None][-1:]
+    if not values:
+        return "–"
+    quantized = [v for v in values if v.quant is not None]
+    return f"quantized {quantized[0].dtype}" if quantized else str(values[0].dtype)
 
 
 def _value_facts(value: Value) -> dict[str, Any]:
