@@ -25,7 +25,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import QuantRule, attr
+from octolite.ops.base import COMPLEX, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
@@ -34,6 +34,7 @@ from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
 class Binary(Elementwise, abstract=True):
     """Two operands of one type that broadcast together; ``function`` is applied to each pair."""
 
+    kinds = COMPLEX
     inputs = "a b"
     function: ClassVar[np.ufunc]
 
@@ -408,6 +409,7 @@ class Atan2(Binary):
 class AddN(Elementwise):
     """The sum of any number of tensors of one shape."""
 
+    kinds = COMPLEX
     name = "ADD_N"
     spread = "added"
     nonnegative = "kept"

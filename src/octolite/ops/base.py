@@ -95,6 +95,10 @@ class QuantRule:
     fixed_output: tuple[float, int] | None = None
 
 
+NUMBERS, COMPLEX, ANYTHING = "fiub", "fiubc", "fiubcso"
+"""Kinds of types (``DType.kind``): real numbers and truth values; complex ones, too; and strings
+and handles."""
+
 CODES = (INT8, UINT8, INT16)
 """Types of activations that are codes."""
 
@@ -131,6 +135,8 @@ class Operator(ABC):
     quant: ClassVar[QuantRule] = QuantRule()
     integer_types: ClassVar[Collection[DType]] = ()
     """Types of codes for which ``integer`` has the bits of TFLite's reference kernels."""
+    kinds: ClassVar[str] = NUMBERS
+    """Kinds of the types that inputs without scales may have."""
     data_input: ClassVar[int] = 0
     """The input that is computed on, where others come first."""
     stateful: ClassVar[bool] = False
@@ -264,6 +270,12 @@ class Operator(ABC):
         if outputs is not None and not _may_be(Parameter.parse(self.outputs), outputs):
             raise ShapeError(f"{self.name} gives ({self.outputs}) and is to give {outputs} results")
 
+    def check_kinds(self, inputs: Sequence[Operand | None]) -> None:
+        """Raise :class:`ShapeError` where the operator means nothing for the type of an input."""
+        for v in inputs:
+            if v is not None and v.quant is None and v.dtype.kind not in self.kinds:
+                raise ShapeError(f"{self.name} is not defined for {v.name!r}, which is {v.dtype}")
+
     def is_hybrid(self, inputs: Sequence[Operand | None]) -> bool:
         """Whether these inputs are float activations with weights that ``hybrid`` can take.
 
@@ -347,6 +359,7 @@ class Operator(ABC):
         inputs: Sequence[Operand | None],
         outputs: Sequence[Operand],
     ) -> tuple[Array, ...]:
+        self.check_kinds(inputs)
         if self.is_hybrid(inputs):
             return _as_tuple(self.hybrid(inputs, *arrays))
         if self.is_integer(inputs, outputs):
@@ -423,4 +436,5 @@ def _may_be(parameters: Sequence[Parameter], count: int) -> bool:
 
 def _as_tuple(results: Any) -> tuple[Array, ...]:
     items: Iterable[Any] = results if isinstance(results, tuple | list) else (results,)
-    return tuple(np.asarray(r) for r in items)
+    # NumPy gives a string, not an array, where a part of an array of strings has one element.
+    return tuple(np.asarray(r, object if isinstance(r, bytes) else None) for r in items)

@@ -22,6 +22,7 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.ops.base import ANYTHING
 from octolite.ops.case import case, codes, f32, flags, given, ints
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import broadcast_operands, like, same_dtype
@@ -82,6 +83,7 @@ _SCALE, _OTHER = Quant.of(0.5, 3), Quant.of(0.25, -5)
 class Equal(Comparison):
     """``a == b``."""
 
+    kinds = ANYTHING
     name = "EQUAL"
     options = "EqualOptions"
     integer_types = (INT8, UINT8, INT16)
@@ -105,6 +107,7 @@ class Equal(Comparison):
 class NotEqual(Comparison):
     """``a != b``."""
 
+    kinds = ANYTHING
     name = "NOT_EQUAL"
     options = "NotEqualOptions"
     integer_types = (INT8, UINT8, INT16)

@@ -12,7 +12,7 @@ from octolite.errors import RuntimeModelError, ShapeError, UnsupportedError
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import BOOL, FLOAT32, INT32, Array, Operand, Shape, TensorType
 from octolite.ops.arithmetic import Add
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import ANYTHING, Operator, attr
 from octolite.ops.case import case, f32, given
 from octolite.ops.comparison import Less
 from octolite.ops.shapes import length
@@ -34,6 +34,7 @@ class Session(Protocol):
 class Effectful(Operator, abstract=True):
     """An operator that does more than computing results from arrays; a subclass gives ``flow``."""
 
+    kinds = ANYTHING
     stateful: ClassVar[bool] = True
 
     @abstractmethod

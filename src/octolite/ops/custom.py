@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from octolite.errors import OctoliteError, RuntimeModelError, ShapeError, UsageError
+from octolite.errors import (
+    OctoliteError,
+    RuntimeModelError,
+    ShapeError,
+    UnsupportedError,
+    UsageError,
+)
 from octolite.ir.types import Array, DType, Operand, Shape, TensorType
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import ANYTHING, Operator, attr
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,13 @@ class CustomOperator:
 class UserOperator(Operator, abstract=True):
     """A node of a custom operator; subclasses are made by :func:`user_operator`."""
 
+    kinds = ANYTHING
     custom = True
     stateful = True  # nobody knows what the function does beside
     inputs = "inputs*"
     outputs = "results*"
     definition: ClassVar[CustomOperator]
-    raw: bytes = attr(b"", stored=False)
+    raw: bytes | None = attr(b"", stored=False)
     options_given: Any = attr(None, stored=False)
     types: tuple[DType, ...] = attr((), stored=False)
 
@@ -110,6 +118,30 @@ class UserOperator(Operator, abstract=True):
             return function(self.options_given, *arguments)
         except Exception as reason:
             raise error(f"the {what} of {self.name} raised {reason!r}") from reason
+
+
+class KeptOperator(UserOperator, abstract=True):
+    """An operator that a converted model brings along and nobody here knows; subclasses are made by
+    :func:`kept_operator`. Its results are what ``declared`` says."""
+
+    declared: tuple[TensorType, ...] = attr((), stored=False)
+    definition = CustomOperator(compute=lambda options, *arrays: ())
+
+    def infer(self, *operands: Operand | None) -> Sequence[TensorType]:
+        return self.declared
+
+    def reference(self, *arrays: Array | None) -> tuple[Array, ...]:
+        raise UnsupportedError(f"nobody has said what the custom operator {self.name} does")
+
+
+@cache
+def kept_operator(called: str) -> type[KeptOperator]:
+    """The class of operators ``called`` so that are passed on and never run."""
+
+    class Kept(KeptOperator, abstract=True):
+        name = called
+
+    return Kept
 
 
 def user_operator(called: str, given: CustomOperator) -> type[UserOperator]:

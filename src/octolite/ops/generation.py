@@ -21,7 +21,7 @@ from octolite.ir.types import (
     Operand,
     TensorType,
 )
-from octolite.ops.base import Operator, QuantRule
+from octolite.ops.base import ANYTHING, Operator, QuantRule
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.shapes import constant_ints, integers, length, rank_of, same_dtype, sized, unknown
 
@@ -29,6 +29,7 @@ from octolite.ops.shapes import constant_ints, integers, length, rank_of, same_d
 class Fill(Operator):
     """A tensor of one value."""
 
+    kinds = ANYTHING
     name = "FILL"
     options = "FillOptions"
     inputs = "dims value"

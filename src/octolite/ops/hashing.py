@@ -13,7 +13,7 @@ import numpy as np
 
 from octolite.errors import RuntimeModelError, ShapeError
 from octolite.ir.types import FLOAT32, INT32, STRING, Array, Operand, TensorType
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import ANYTHING, Operator, attr
 from octolite.ops.case import case, const, f32, given, ints, weights
 from octolite.ops.cells import expect, extent
 from octolite.ops.shapes import length, product, rank_of
@@ -29,6 +29,7 @@ class SkipGram(Operator):
     """Every ``ngram_size`` words of a sentence, in its order, with at most ``max_skip_size`` left
     out between two; with ``include_all_ngrams`` also fewer words."""
 
+    kinds = ANYTHING
     name = "SKIP_GRAM"
     options = "SkipGramOptions"
     inputs = "sentence"
@@ -138,6 +139,7 @@ class LshProjection(Operator):
     gives int32 [functions · bits], SPARSE a number for each function, in its own range.
     """
 
+    kinds = ANYTHING
     name = "LSH_PROJECTION"
     options = "LSHProjectionOptions"
     inputs = "hash input weight?"

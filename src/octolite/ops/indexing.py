@@ -26,7 +26,15 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr, is_symmetric, weight_quant
+from octolite.ops.base import (
+    ANYTHING,
+    COMPLEX,
+    Operator,
+    QuantRule,
+    attr,
+    is_symmetric,
+    weight_quant,
+)
 from octolite.ops.case import case, codes, const, f32, flags, given, int8_weights, ints, weights
 from octolite.ops.movement import known
 from octolite.ops.shapes import (
@@ -56,6 +64,7 @@ class Gather(Operator):
     With ``batch_dims`` b, the first b axes of both are matched one to one.
     """
 
+    kinds = ANYTHING
     name = "GATHER"
     options = "GatherOptions"
     inputs = "params indices"
@@ -149,6 +158,7 @@ class Gather(Operator):
 class GatherNd(Operator):
     """The slices of ``params`` at the points [..., k] that ``indices`` names by k coordinates."""
 
+    kinds = ANYTHING
     name = "GATHER_ND"
     options = "GatherNdOptions"
     inputs = "params indices"
@@ -203,6 +213,7 @@ def _rows(operator: str, indices: Array, extents: Sequence[int]) -> tuple[Array,
 class ScatterNd(Operator):
     """Zeros of a shape, with updates added at the points [..., k] that ``indices`` names."""
 
+    kinds = COMPLEX
     name = "SCATTER_ND"
     options = "ScatterNdOptions"
     inputs = "indices updates shape"
@@ -255,6 +266,7 @@ def _check_updates(indices: Shape, updates: Shape, shape: tuple[int, ...], name:
 class EmbeddingLookup(Operator):
     """Rows of a table: ``value[lookup]``; codes come out as float32, or as the codes they are."""
 
+    kinds = ANYTHING
     name = "EMBEDDING_LOOKUP"
     inputs = "lookup value"
     quant = QuantRule(weights={"value": 0}, hybrid=True)
@@ -335,6 +347,7 @@ class EmbeddingLookup(Operator):
 class OneHot(Operator):
     """``on`` where the new axis has the position that the index names, ``off`` elsewhere."""
 
+    kinds = ANYTHING
     name = "ONE_HOT"
     options = "OneHotOptions"
     inputs = "indices depth on_value off_value"

@@ -9,7 +9,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir.types import INT8, INT64, STRING, Array, Dim, Operand, TensorType
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import Case, Tensor, case, const, f32, given, ints
 from octolite.ops.shapes import constant_ints, integers, length, same_dtype, sized, unknown
 
@@ -44,6 +44,7 @@ def spread(x: Array, value: Array, low: Extents, gaps: Extents, extents: Extents
 class Dilate(Operator):
     """Elements ``dilations[i]`` apart along axis i, ``padding_value`` between them."""
 
+    kinds = COMPLEX
     name = "DILATE"
     options = "DilateOptions"
     inputs = "input dilations padding_value"
@@ -97,6 +98,7 @@ class StablehloPad(Operator):
     """``edge_padding_low[i]`` elements before, ``edge_padding_high[i]`` behind (which take away
     where they are negative) and ``interior_padding[i]`` between any two along axis i."""
 
+    kinds = COMPLEX
     name = "STABLEHLO_PAD"
     options = "StablehloPadOptions"
     inputs = "operand padding_value"

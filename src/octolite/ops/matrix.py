@@ -18,7 +18,7 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
 from octolite.ops.shapes import (
     constant_ints,
@@ -35,6 +35,7 @@ from octolite.ops.shapes import (
 class MatrixDiag(Operator):
     """Matrices [..., n, n] with the rows of ``diagonal`` [..., n] on their diagonals, else 0."""
 
+    kinds = COMPLEX
     name = "MATRIX_DIAG"
     options = "MatrixDiagOptions"
     inputs = "diagonal"
@@ -57,6 +58,7 @@ class MatrixDiag(Operator):
 class MatrixSetDiag(Operator):
     """``input`` [..., m, n] with ``diagonal`` [..., min(m, n)] on the diagonals."""
 
+    kinds = COMPLEX
     name = "MATRIX_SET_DIAG"
     options = "MatrixSetDiagOptions"
     inputs = "input diagonal"
@@ -98,6 +100,7 @@ class Densify(Operator):
     Reading a file makes all of its constants dense: nothing is left to do.
     """
 
+    kinds = ANYTHING
     name = "DENSIFY"
     options = "DensifyOptions"
     inputs = "input"
@@ -120,6 +123,7 @@ class SparseToDense(Operator):
     goes everywhere.
     """
 
+    kinds = COMPLEX
     name = "SPARSE_TO_DENSE"
     options = "SparseToDenseOptions"
     inputs = "indices output_shape values default"

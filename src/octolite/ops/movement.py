@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from octolite.ir.types import Operand
 from octolite.kernels import spec
 from octolite.kernels.views import Move, View
-from octolite.ops.base import Operator
+from octolite.ops.base import ANYTHING, Operator
 
 Extents = Sequence[int]
 
@@ -17,6 +17,7 @@ Extents = Sequence[int]
 class Movement(Operator, abstract=True):
     """An operator whose results consist of elements of its inputs, whatever their type."""
 
+    kinds = ANYTHING
     moved: ClassVar[int] = 0
     """An input whose elements are moved."""
 

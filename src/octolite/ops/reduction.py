@@ -25,7 +25,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
 from octolite.ops.shapes import (
@@ -43,6 +43,7 @@ from octolite.ops.shapes import (
 class Reduction(Operator, abstract=True):
     """``function`` over the axes that ``axis`` lists (none: nothing changes)."""
 
+    kinds = COMPLEX
     options = "ReducerOptions"
     inputs = "input axis"
     keep_dims: bool = attr(False)
@@ -190,6 +191,8 @@ class Extremum(Numeric, abstract=True):
     largest: ClassVar[bool]
 
     def initial(self, dtype: np.dtype[Any]) -> Any:
+        if dtype.kind == "b":
+            return not self.largest
         if dtype.kind not in "iu":
             return -np.inf if self.largest else np.inf
         limits = np.iinfo(dtype)
@@ -373,6 +376,7 @@ class Cumsum(Operator):
     ``exclusive``: each sum stops before its own element; ``reverse``: sums run from the end.
     """
 
+    kinds = COMPLEX
     name = "CUMSUM"
     nonnegative = "kept"
     options = "CumsumOptions"

@@ -28,7 +28,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.views import Move, View
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
 from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import (
@@ -121,7 +121,8 @@ class Transpose(Movement):
         return [TensorType(x.dtype, tuple(x.shape[a] for a in axes))]
 
     def reference(self, x: Array, perm: Array) -> Array:
-        return np.ascontiguousarray(x.transpose(_permutation(integers(perm), x.ndim)))
+        # An array of no dimensions stays one, which NumPy's ascontiguousarray would not see to.
+        return np.asarray(x.transpose(_permutation(integers(perm), x.ndim)), order="C")
 
     def moves(
         self, inputs: Sequence[Operand | None], results: Sequence[Extents]
@@ -227,6 +228,7 @@ class Squeeze(Movement):
 class ShapeOf(Operator):
     """The extents of a tensor."""
 
+    kinds = ANYTHING
     name = "SHAPE"
     options = "ShapeOptions"
     inputs = "input"
@@ -250,6 +252,7 @@ class ShapeOf(Operator):
 class Rank(Operator):
     """How many axes a tensor has."""
 
+    kinds = ANYTHING
     name = "RANK"
     options = "RankOptions"
     inputs = "input"
@@ -345,6 +348,7 @@ class Bitcast(Operator):
     A narrower one adds a last axis, for the parts of each element; a wider one takes it away.
     """
 
+    kinds = COMPLEX
     name = "BITCAST"
     options = "BitcastOptions"
     inputs = "input"

@@ -10,7 +10,7 @@ import numpy as np
 
 from octolite.errors import RuntimeModelError, ShapeError
 from octolite.ir.types import Array, Operand, Shape, TensorType
-from octolite.ops.base import Operator
+from octolite.ops.base import COMPLEX, Operator
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.indexing import check_indices
 from octolite.ops.shapes import constant_int, constant_ints, integer, length, rank_of, sized
@@ -23,6 +23,7 @@ class SegmentSum(Operator):
     that does not occur. LiteRT refuses to leave one out.
     """
 
+    kinds = COMPLEX
     name = "SEGMENT_SUM"
     options = "SegmentSumOptions"
     inputs = "data segment_ids"

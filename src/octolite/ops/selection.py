@@ -21,7 +21,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
 from octolite.ops.elementwise import Elementwise
@@ -34,6 +34,7 @@ class Select(Elementwise):
     The condition is a scalar, has the shape of ``x``, or one element for each slice of it.
     """
 
+    kinds = ANYTHING
     name = "SELECT"
     options = "SelectOptions"
     inputs = "condition x y"
@@ -89,6 +90,7 @@ def _may_equal(a: Shape, b: Shape) -> bool:
 class SelectV2(Elementwise):
     """``x`` where the condition holds, ``y`` elsewhere; all three broadcast together."""
 
+    kinds = ANYTHING
     name = "SELECT_V2"
     options = "SelectV2Options"
     inputs = "condition x y"
@@ -123,6 +125,7 @@ class SelectV2(Elementwise):
 class Where(Operator):
     """The coordinates of the elements that are not zero: int64 [how many, rank], in order."""
 
+    kinds = COMPLEX
     name = "WHERE"
     options = "WhereOptions"
     inputs = "condition"
@@ -151,6 +154,7 @@ class Where(Operator):
 class Unique(Operator):
     """The distinct elements of a vector as they first occur, and for each element which it is."""
 
+    kinds = ANYTHING
     name = "UNIQUE"
     options = "UniqueOptions"
     inputs = "input"

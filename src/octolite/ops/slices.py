@@ -12,7 +12,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir.graph import Graph
 from octolite.ir.types import FLOAT32, INT32, INT64, STRING, Array, Dim, Operand, TensorType
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import COMPLEX, Operator, attr
 from octolite.ops.case import case, f32, given, ints
 from octolite.ops.shapes import same_dtype, sized
 from octolite.ops.stablehlo import function_of, region
@@ -39,6 +39,7 @@ def _vectors(indices: Array, axis: int) -> Array:
 class Sliced(Operator, abstract=True):
     """An operator whose indices are vectors along ``index_vector_dim``."""
 
+    kinds = COMPLEX
     index_vector_dim: int
 
     def batch_of(self, indices: Operand, count: int) -> list[Dim] | None:

@@ -26,7 +26,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.views import Move, View
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
 from octolite.ops.movement import Extents, Movement, view_of
 from octolite.ops.shapes import (
@@ -339,6 +339,7 @@ class DynamicUpdateSlice(Operator):
     Indices that would lead outside are moved until the update fits.
     """
 
+    kinds = ANYTHING
     name = "DYNAMIC_UPDATE_SLICE"
     options = "DynamicUpdateSliceOptions"
     inputs = "operand update start_indices"
@@ -432,6 +433,7 @@ class ReverseV2(Movement):
 class ReverseSequence(Operator):
     """The first ``seq_lengths[b]`` elements of each batch item in opposite order."""
 
+    kinds = ANYTHING
     name = "REVERSE_SEQUENCE"
     options = "ReverseSequenceOptions"
     inputs = "input seq_lengths"

@@ -17,7 +17,7 @@ from octolite.ir.types import (
     Operand,
     TensorType,
 )
-from octolite.ops.base import Operator
+from octolite.ops.base import COMPLEX, Operator
 from octolite.ops.case import Tensor, case, const, f32, given
 from octolite.ops.shapes import constant_ints, integers, length, sized
 
@@ -31,6 +31,7 @@ def _complex(*shape: int, dtype: DType = COMPLEX64) -> Tensor:
 class PartOfComplex(Operator, abstract=True):
     """A real number for each complex one."""
 
+    kinds = COMPLEX
     inputs = "input"
 
     def infer(self, x: Operand) -> Sequence[TensorType]:

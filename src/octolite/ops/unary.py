@@ -32,7 +32,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import COMPLEX, Operator, attr
 from octolite.ops.case import case, codes, f32, flags, given, ints
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import like
@@ -259,6 +259,7 @@ class Cast(Elementwise):
     integers wrap, and what is not 0 is true.
     """
 
+    kinds = COMPLEX
     name = "CAST"
     options = "CastOptions"
     inputs = "x"
@@ -325,6 +326,7 @@ _CAST_VERSIONS = (
 class ZerosLike(Operator):
     """Zeros of the shape and dtype of ``x``."""
 
+    kinds = COMPLEX
     name = "ZEROS_LIKE"
     options = "ZerosLikeOptions"
     inputs = "x"

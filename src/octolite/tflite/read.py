@@ -277,6 +277,7 @@ class _Reader:
         outputs = [_pick(values, i, where) for i in _indices(table, fields.OUTPUTS)]
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
         op.check_arity(len(inputs), len(outputs))
+        op.check_kinds(inputs)
         _check_variables(op, inputs, where)
         if len({id(v) for v in outputs}) < len(outputs):
             raise InvalidGraphError(f"{where} has one tensor as two of its results")
