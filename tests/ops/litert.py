@@ -28,13 +28,13 @@ DEFAULT_KERNELS = {
 
 
 def arrays_of(node: Node, feeds: dict[str, Array]) -> list[Array | None]:
-    """The array of each input of ``node``: what is fed, the constant, or a variable's zeros."""
+    """The array of each input of ``node``: what is fed, the constant, or a variable's first."""
     return [None if v is None else _array_of(v, feeds) for v in node.inputs]
 
 
 def _array_of(value: Value, feeds: dict[str, Array]) -> Array:
     if value.is_variable or value.producer is not None:  # a handle: nobody looks at the number
-        return np.zeros(value.shape or (), value.dtype.numpy)
+        return np.full(value.shape or (), value.initial, value.dtype.numpy)
     return value.data if value.data is not None else feeds[value.name]
 
 

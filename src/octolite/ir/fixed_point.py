@@ -86,9 +86,10 @@ def rounding_shift(x: Array, bits: Array | int) -> Array:
     return (x >> bits) + ((x & mask) > threshold)
 
 
-def rescale(x: Array, bits: int) -> Array:
-    """``x · 2^bits``: saturating to the left, rounding to the right."""
-    return saturate(x << bits) if bits >= 0 else rounding_shift(x, -bits)
+def rescale(x: Array, bits: int, width: int = 32) -> Array:
+    """``x · 2^bits``: to the left saturating in ``width`` bits, to the right rounding."""
+    top = 1 << (width - 1)
+    return saturate(x << bits, -top, top - 1) if bits >= 0 else rounding_shift(x, -bits)
 
 
 def leading_zeros(x: Array) -> Array:
@@ -235,48 +236,67 @@ def _int16(x: Array) -> Array:
 # -- functions in fixed point ----------------------------------------------------------------------
 
 
-def exp_of_negative(a: Array, integer_bits: int) -> Array:
-    """``e^a`` in F(0) of ``a <= 0`` in F(integer_bits), integer_bits <= 5.
+def exp_of_negative(a: Array, integer_bits: int, width: int = 32) -> Array:
+    """``e^a`` in F(0) of ``a <= 0`` in F(integer_bits), both of ``width`` bits.
 
     ``a`` is a multiple of -1/4, whose bits choose from powers of e, and a rest in [-1/4, 0), for
-    which a Taylor series of four terms around -1/8 is enough.
+    which a Taylor series of four terms around -1/8 is enough. Under -32 it is 0.
     """
-    fraction_bits = 31 - integer_bits
+    fraction_bits = width - 1 - integer_bits
     quarter = 1 << (fraction_bits - 2)
     rest = (a & (quarter - 1)) - quarter
-    result = _exp_of_rest(rescale(rest, integer_bits))
+    result = _exp_of_rest(rescale(rest, integer_bits, width), width)
     remainder = rest - a
-    for exponent in range(-2, integer_bits):
-        factor = _fixed(math.exp(-(2.0**exponent)))
+    for exponent in range(-2, min(integer_bits, 5)):
+        factor = _fixed(math.exp(-(2.0**exponent)), width=width)
         chosen = remainder & (1 << (fraction_bits + exponent)) != 0
-        result = np.where(chosen, high_product(result, factor), result)
-    return np.where(a == 0, ONE, result)
+        result = np.where(chosen, high_product(result, factor, width), result)
+    if integer_bits > 5:
+        result = np.where(a < -(32 << fraction_bits), 0, result)
+    return np.where(a == 0, one(width), result)
 
 
-def _fixed(real: float, integer_bits: int = 0) -> int:
-    """A constant in F(integer_bits)."""
-    return int(round_half_away(np.asarray(real * 2.0 ** (31 - integer_bits))))
+def one(width: int) -> int:
+    """1 in F(0) of ``width`` bits, or nearly so."""
+    return (1 << (width - 1)) - 1
 
 
-def _exp_of_rest(a: Array) -> Array:
+def _fixed(real: float, integer_bits: int = 0, width: int = 32) -> int:
+    """A constant in F(integer_bits) of 32 bits, or what of it goes into ``width``."""
+    full = round_half_away(np.asarray(real * 2.0 ** (31 - integer_bits)))
+    return int(rounding_shift(full.astype(np.int64), 32 - width))
+
+
+def _exp_of_rest(a: Array, width: int) -> Array:
     """``e^a`` in F(0) of ``a`` in F(0), -1/4 <= a < 0."""
-    constant = _fixed(math.exp(-1 / 8))
-    x = a + (1 << 28)
-    x2 = high_product(x, x)
-    x3 = high_product(x2, x)
-    x4 = high_product(x2, x2)
-    series = rounding_shift(high_product(rounding_shift(x4, 2) + x3, _fixed(1 / 3)) + x2, 1)
-    return constant + high_product(constant, x + series)
+    constant = _fixed(math.exp(-1 / 8), width=width)
+    third = _fixed(1 / 3, width=width)
+    x = a + (1 << (width - 4))
+    x2 = high_product(x, x, width)
+    x3 = high_product(x2, x, width)
+    x4 = high_product(x2, x2, width)
+    series = rounding_shift(high_product(rounding_shift(x4, 2) + x3, third, width) + x2, 1)
+    return saturate(constant + high_product(constant, x + series, width), high=one(width))
 
 
-def reciprocal_of_one_plus(a: Array) -> Array:
-    """``1 / (1 + a)`` in F(0) of ``a`` in F(0), 0 <= a < 1, by Newton and Raphson."""
-    half = (a + ONE + 1) >> 1
-    x = _fixed(48 / 17, 2) + high_product(half, _fixed(-32 / 17, 2))
+def reciprocal_of_one_plus(a: Array, width: int = 32) -> Array:
+    """``1 / (1 + a)`` in F(0) of ``a`` in F(0), 0 <= a < 1."""
+    return rescale(_half_reciprocal(a, width), 1, width)
+
+
+def ratio_of_one_minus_to_one_plus(a: Array, width: int = 32) -> Array:
+    """``(1 - a) / (1 + a)`` in F(0) of ``a`` in F(0), 0 <= a < 1."""
+    return rescale(_half_reciprocal(a, width) - (1 << (width - 3)), 2, width)
+
+
+def _half_reciprocal(a: Array, width: int) -> Array:
+    """``2 / (1 + a)`` in F(2), by Newton and Raphson."""
+    half = (a + one(width) + 1) >> 1
+    x = _fixed(48 / 17, 2, width) + high_product(half, _fixed(-32 / 17, 2, width), width)
     for _ in range(3):
-        missing = (1 << 29) - high_product(half, x)
-        x = x + rescale(high_product(x, missing), 2)
-    return rescale(x, 1)
+        missing = (1 << (width - 3)) - high_product(half, x, width)
+        x = x + rescale(high_product(x, missing, width), 2, width)
+    return np.asarray(x)
 
 
 def reciprocal(x: Array, integer_bits: int) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from octolite.errors import InvalidGraphError
-from octolite.ir.types import Array, DType, Quant, Shape, TensorType, dtype_from_numpy
+from octolite.ir.types import INT8, Array, DType, Quant, Shape, TensorType, dtype_from_numpy
 
 
 class Op(Protocol):
@@ -92,6 +92,13 @@ class Value:
         if self.data is None:
             return 0
         return (self.data.size * self.dtype.bits + 7) // 8
+
+    @property
+    def initial(self) -> int:
+        """What fills a variable before the first run: 0, or the int8 code of 0."""
+        if self.quant is None or self.dtype is not INT8:
+            return 0
+        return int(self.quant.zero_point[0])
 
     def __repr__(self) -> str:
         dims = (

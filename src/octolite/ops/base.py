@@ -21,7 +21,15 @@ from abc import ABC
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    dataclass_transform,
+)
 
 import numpy as np
 
@@ -101,6 +109,28 @@ and handles."""
 
 CODES = (INT8, UINT8, INT16)
 """Types of activations that are codes."""
+
+
+class Intermediate(NamedTuple):
+    """A tensor without elements that tells the scale of what an operator computes on its way."""
+
+    dtype: DType
+    scale: float | None
+    zero: int = 0
+
+    @classmethod
+    def of(cls, operand: Operand) -> Intermediate:
+        """As a file has it; Raises :class:`ShapeError` for one with a scale for each channel."""
+        quant = operand.quant
+        if quant is None:
+            return cls(operand.dtype, None)
+        if quant.per_channel:
+            raise ShapeError(f"{operand.name!r}: an intermediate tensor has one scale")
+        return cls(operand.dtype, float(quant.scale[0]), int(quant.zero_point[0]))
+
+    @property
+    def quant(self) -> Quant | None:
+        return None if self.scale is None else Quant.of(self.scale, self.zero)
 
 
 def attr(default: Any, name: str | None = None, *, stored: bool = True) -> Any:
@@ -233,6 +263,14 @@ class Operator(ABC):
 
         For the few that keep a dtype there and not (or not reliably) in their options.
         """
+        return self
+
+    def lent(self) -> Sequence[Intermediate]:
+        """The intermediate tensors that a file has for the operator."""
+        return ()
+
+    def lend(self: Self, intermediates: Sequence[Intermediate]) -> Self:
+        """The operator with intermediate tensors, for the few that have some."""
         return self
 
     # -- what follows from it -----------------------------------------------------------------

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from octolite.errors import ShapeError
+from octolite.errors import ShapeError, UnsupportedError
 from octolite.ir import numerics
 from octolite.ir.types import FLOAT32, INT8, Array, Dim, DType, Operand, Shape
 from octolite.kernels import spec
-from octolite.ops.base import Operator, is_symmetric, weight_quant
+from octolite.ops.base import CODES, Operator, is_symmetric, weight_quant
 from octolite.ops.shapes import product
 
 
@@ -72,6 +72,30 @@ class Recurrent(Operator, abstract=True):
             if given[n] is not None
         }
         return self.compute(given | weights)
+
+    def check_types(self, named: Mapping[str, Operand | None]) -> None:
+        """Raise :class:`UnsupportedError` for codes that neither this nor TFLite can compute on."""
+        x = named["input"]
+        if x is not None and x.dtype.is_integer and x.dtype not in self.integer_types:
+            known = " or ".join(["float32", *(t.name for t in self.integer_types)])
+            raise UnsupportedError(
+                f"{self.name} of {x.dtype} activations is not defined: TFLite's kernels take "
+                f"{known}. Convert the model so that {x.name!r} is one of them"
+            )
+
+    def _run(
+        self,
+        arrays: Sequence[Array | None],
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+    ) -> tuple[Array, ...]:
+        x = inputs[0]
+        if x is not None and x.dtype in CODES and not self.is_integer(inputs, outputs):
+            raise UnsupportedError(
+                f"{self.name} of {x.dtype} activations needs a scale for every tensor of codes, "
+                "and a result of the same type"
+            )
+        return super()._run(arrays, inputs, outputs)
 
     def cells(self, named: Mapping[str, Operand | None]) -> Sequence[spec.Cell]:
         """The cells as compiled kernels know them, the second one reading backward; none where
@@ -168,15 +192,17 @@ def expect(x: Operand | None, what: str, *shape: Dim) -> None:
         raise ShapeError(f"{what} {x.name!r} has shape {x.shape}, expected ({wanted})")
 
 
-def expect_state(x: Operand | None, what: str, batch: Dim, units: Dim) -> None:
+def expect_state(
+    x: Operand | None, what: str, batch: Dim, units: Dim, dtype: DType = FLOAT32
+) -> None:
     """Raise :class:`ShapeError` where a state has not ``units`` elements for each sequence.
 
     Files may hold it flat, so that only the number of elements counts.
     """
     if x is None:
         raise ShapeError(f"{what} is absent, expected a variable")
-    if x.dtype is not FLOAT32:
-        raise ShapeError(f"{what} {x.name!r} is {x.dtype}, expected float32")
+    if x.dtype is not dtype:
+        raise ShapeError(f"{what} {x.name!r} is {x.dtype}, expected {dtype}")
     found = None if x.shape is None else product(x.shape)
     wanted = product((batch, units))
     if None not in (found, wanted) and found != wanted:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import Activation, Array, Dim, Operand, Shape, TensorType
+from octolite.ir.types import (
+    FLOAT32,
+    INT8,
+    INT16,
+    Activation,
+    Array,
+    Dim,
+    Operand,
+    Shape,
+    TensorType,
+)
 from octolite.kernels import spec
-from octolite.ops.base import Parameter, QuantRule, attr
+from octolite.ops import integer_lstm
+from octolite.ops.base import Intermediate, Parameter, QuantRule, attr
 from octolite.ops.case import Case, Tensor, case, f32, int8_weights, variable, weights
 from octolite.ops.cells import (
     Recurrent,
@@ -23,10 +35,10 @@ from octolite.ops.cells import (
     sequence_shape,
     time_first,
 )
+from octolite.ops.integer_lstm import GATES, IntegerCell
 from octolite.ops.recurrent import both_inputs, both_results, both_sources, both_types
 from octolite.ops.shapes import rank_of
 
-GATES = ("input", "forget", "cell", "output")
 GUARD = np.float32(1e-8)
 """Added to the variance that layer normalization divides by."""
 
@@ -231,8 +243,10 @@ def check_cell(
         expect(get(f"{gate}_layer_norm_coefficients"), "layer norm coefficients", units)
     expect(get("projection_weights"), "projection", width, units)
     expect(get("projection_bias"), "projection bias", width)
-    expect_state(get("output_state"), "the output state", batch, width)
-    expect_state(get("cell_state"), "the cell state", batch, units)
+    x = named["input"]
+    types = (INT8, INT16) if x is not None and x.dtype is INT8 else (FLOAT32, FLOAT32)
+    expect_state(get("output_state"), "the output state", batch, width, types[0])
+    expect_state(get("cell_state"), "the cell state", batch, units, types[1])
     for names in _companions(get):
         if len({get(n) is None for n in names}) > 1:
             absent = ", ".join(repr(prefix + n) for n in names if get(n) is None)
@@ -265,6 +279,39 @@ class _OneWay(Recurrent, abstract=True):
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     cell_clip: float = attr(0.0)
     proj_clip: float = attr(0.0)
+    intermediates: tuple[Intermediate, ...] = attr((), stored=False)
+    integer_types = (INT8,)
+
+    def lent(self) -> Sequence[Intermediate]:
+        return self.intermediates
+
+    def lend(self, intermediates: Sequence[Intermediate]) -> Self:
+        return self.replace(intermediates=tuple(intermediates))
+
+    def check_types(self, named: Mapping[str, Operand | None]) -> None:
+        super().check_types(named)
+        x = named["input"]
+        if x is not None and x.dtype is INT8:
+            integer_lstm.check(named, self.intermediates, self.name)
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        *arrays: Array | None,
+    ) -> Array:
+        operands = self.named(inputs) | {"output": outputs[0]}
+        clips = self.cell_clip, self.proj_clip
+        given = self.named(arrays)
+        cell = IntegerCell(operands, given, self.intermediates, *clips)
+        return self.through(cell.run, given["input"])
+
+    @abstractmethod
+    def through(self, cell: Callable[[Array], Array], x: Array) -> Array:
+        """What ``cell`` makes of the input ``x``: it takes and gives [time, batch, …]."""
+
+    def compute(self, named: Mapping[str, Any]) -> Array:
+        return self.through(self.cell(named).run, named["input"])
 
     def check_arity(self, inputs: int, outputs: int | None = None) -> None:
         super().check_arity(inputs, outputs)
@@ -349,6 +396,7 @@ class LSTM(_OneWay):
         if self.kernel_type != 0:
             raise ShapeError("LSTM of the basic kernel type, of which only the full one is known")
         named = self.named(inputs)
+        self.check_types(named)
         x = named["input"]
         batch, depth = rank_of(x, "input", 2) or (None, None)
         return [TensorType(x.dtype, (batch, check_cell(named, "", batch, depth)))]
@@ -356,8 +404,8 @@ class LSTM(_OneWay):
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
         return _states(self.named(inputs), extent(inputs[0], 0))
 
-    def compute(self, named: Mapping[str, Any]) -> Array:
-        return np.asarray(self.cell(named).run(named["input"][None])[0])
+    def through(self, cell: Callable[[Array], Array], x: Array) -> Array:
+        return np.asarray(cell(x[None])[0])
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return self.graded(inputs, 3, 4)
@@ -383,6 +431,7 @@ class SequenceLSTM(_OneWay):
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         time, batch, depth = sequence_extents(named["input"], self.time_major)
         width = check_cell(named, "", batch, depth)
         shape = sequence_shape(time, batch, width, self.time_major)
@@ -391,9 +440,8 @@ class SequenceLSTM(_OneWay):
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
         return _states(self.named(inputs), extent(inputs[0], int(self.time_major)))
 
-    def compute(self, named: Mapping[str, Any]) -> Array:
-        out = self.cell(named).run(time_first(named["input"], self.time_major))
-        return time_first(out, self.time_major)
+    def through(self, cell: Callable[[Array], Array], x: Array) -> Array:
+        return time_first(cell(time_first(x, self.time_major)), self.time_major)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         return 4 if self.diagonal_recurrent_tensors else self.graded(inputs, 2, 3)
@@ -467,6 +515,7 @@ class BidirectionalSequenceLSTM(Recurrent):
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         x, aux = named["input"], named["aux_input"]
         time, batch, depth = sequence_extents(x, self.time_major)
         if aux is not None:

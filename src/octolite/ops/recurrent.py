@@ -98,6 +98,7 @@ class RNN(Recurrent):
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         x = named["input"]
         batch, depth = rank_of(x, "input", 2) or (None, None)
         units = check_cell(named, "", batch, depth)
@@ -190,6 +191,7 @@ class SequenceRNN(Recurrent):
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         time, batch, depth = sequence_extents(named["input"], self.time_major)
         units = check_cell(named, "", batch, depth)
         shape = sequence_shape(time, batch, units, self.time_major)
@@ -272,6 +274,7 @@ class BidirectionalSequenceRNN(Recurrent):
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         x, aux = named["input"], named["aux_input"]
         time, batch, depth = sequence_extents(x, self.time_major)
         wide = None

@@ -95,15 +95,16 @@ class Context:
         return self.arena[offset : offset + size].view(slot.dtype.numpy).reshape(extents)
 
     def reset_variables(self) -> None:
-        """Set all state to zero, as it is before the first run."""
+        """Set all state to what stands for zero, as it is before the first run."""
         for value in self.variables:
-            self.arrays[id(value)].fill(0)
+            self.arrays[id(value)].fill(value.initial)
 
     def take_variables(self, other: Context) -> None:
         """Go on from the state of ``other``; a variable of another shape there starts anew."""
         for value in self.variables:
             mine, theirs = self.arrays[id(value)], other.arrays.get(id(value))
-            mine[...] = 0 if theirs is None or theirs.shape != mine.shape else theirs
+            kept = theirs is not None and theirs.shape == mine.shape
+            mine[...] = theirs if kept else value.initial
 
     def feed(self, arrays: Sequence[Array]) -> None:
         """Set the graph's inputs, in order; they have the shapes that were planned for."""

@@ -27,7 +27,7 @@ from octolite.ir.types import (
     dtype_from_code,
 )
 from octolite.ir.verify import verify
-from octolite.ops.base import REGISTRY, Attribute, Operator
+from octolite.ops.base import REGISTRY, Attribute, Intermediate, Operator
 from octolite.ops.custom import UserOperator
 from octolite.tflite import flexbuffer, schema
 from octolite.tflite.mapped import load
@@ -275,7 +275,9 @@ class _Reader:
             None if i == -1 else _pick(values, i, where) for i in _indices(table, fields.INPUTS)
         ]
         outputs = [_pick(values, i, where) for i in _indices(table, fields.OUTPUTS)]
+        between = [_pick(values, i, where) for i in _indices(table, fields.INTERMEDIATES)]
         op = cls(**self._attributes(cls, table, where, graphs)).settle(outputs)
+        op = op.lend([Intermediate.of(v) for v in between])
         op.check_arity(len(inputs), len(outputs))
         op.check_kinds(inputs)
         _check_variables(op, inputs, where)

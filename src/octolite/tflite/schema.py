@@ -75,7 +75,7 @@ class Quantization:
 
 class Operator:
     CODE, INPUTS, OUTPUTS, OPTIONS_TYPE, OPTIONS, CUSTOM_OPTIONS = range(6)
-    LARGE_OFFSET, LARGE_SIZE, OPTIONS_2_TYPE, OPTIONS_2 = range(9, 13)
+    INTERMEDIATES, LARGE_OFFSET, LARGE_SIZE, OPTIONS_2_TYPE, OPTIONS_2 = range(8, 13)
 
 
 class OperatorCode:

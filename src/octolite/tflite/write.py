@@ -14,7 +14,7 @@ from octolite.errors import ConversionError
 from octolite.ir.graph import Graph, Model, Node, Signature, Value
 from octolite.ir.types import INT4, STRING, Array, DType, Quant
 from octolite.ops.base import Attribute, Operator
-from octolite.ops.custom import UserOperator
+from octolite.ops.custom import KeptOperator, UserOperator
 from octolite.tflite import flexbuffer, layout, schema
 
 LIMIT = 2**31 - 2**20
@@ -162,7 +162,7 @@ class _Writer:
     def _graph(self, graph: Graph, tensors: dict[int, int], indices: dict[int, int]) -> int:
         names = _unique_names(graph)
         tables = [self._tensor(v, n) for v, n in zip(graph.values(), names, strict=True)]
-        operators = [self._operator(node, tensors, indices) for node in graph.nodes]
+        operators = [self._operator(node, tensors, indices, tables) for node in graph.nodes]
         return self._table(
             "SubGraph",
             Tensors=self._offsets(tables),
@@ -213,7 +213,19 @@ class _Writer:
             QuantizedDimension=quant.axis,
         )
 
-    def _operator(self, node: Node, tensors: dict[int, int], indices: dict[int, int]) -> int:
+    def _lent(self, node: Node, tables: list[int]) -> int | None:
+        """Intermediate tensors, which join the graph's tensors in ``tables``."""
+        assert isinstance(node.op, Operator)
+        places = []
+        for number, lent in enumerate(node.op.lent()):
+            value = Value(f"{node.name}/intermediate_{number}", lent.dtype, (0,), quant=lent.quant)
+            places.append(len(tables))
+            tables.append(self._tensor(value, value.name))
+        return self._numbers(places, np.int32) if places else None
+
+    def _operator(
+        self, node: Node, tensors: dict[int, int], indices: dict[int, int], tables: list[int]
+    ) -> int:
         op = node.op
         assert isinstance(op, Operator)
         version = op.version(node.inputs, node.outputs)
@@ -229,14 +241,14 @@ class _Writer:
             Inputs=inputs,
             Outputs=self._numbers((tensors[id(v)] for v in node.outputs), np.int32),
             MutatingVariableInputs=self._numbers(variables, np.bool_) if any(variables) else None,
+            Intermediates=self._lent(node, tables),
             **self._options_fields(op, indices),
         )
 
     def _options_fields(self, op: Operator, indices: dict[int, int]) -> dict[str, int]:
         """The fields of an operator's table that hold its options."""
         if op.custom:
-            raw = op.raw if isinstance(op, UserOperator) else flexbuffer.encode(op.attributes())
-            return {"CustomOptions": self._bytes(raw)}
+            return {"CustomOptions": self._bytes(_custom_options(op))}
         if op.options is None:
             return {}
         number, which = schema.OPTIONS_CODES.get(op.options), ""
@@ -274,6 +286,13 @@ class _Writer:
                 return self._numbers(value, np.float32 if floats else numbers)
             case _:
                 return value
+
+
+def _custom_options(op: Operator) -> bytes:
+    """What a custom operator stores."""
+    if isinstance(op, KeptOperator):
+        return flexbuffer.encode(op.options_given)
+    return op.raw if isinstance(op, UserOperator) else flexbuffer.encode(op.attributes())
 
 
 @cache

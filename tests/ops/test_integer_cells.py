@@ -1,0 +1,172 @@
+"""Fully quantized recurrent cells: every bit, of results and of states, is that of LiteRT's
+reference kernels, run after run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter as LiteRT
+from ai_edge_litert.interpreter import OpResolverType
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import octolite
+from octolite.ir.graph import Graph, Model, Value
+from octolite.ir.types import FLOAT32, INT8, INT16, INT32, Array, DType, Quant
+from octolite.ops import operator_class
+from octolite.ops.base import Intermediate
+from octolite.ops.case import Case, Tensor, case, codes, made
+from octolite.ops.lstm import GATES
+from octolite.tflite import write
+from tests.ops.litert import arrays_of
+
+RUNS = 3
+EXACT = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def state(dtype: DType, quant: Quant, *shape: int) -> Tensor:
+    """A variable of codes."""
+
+    def make(graph: Graph) -> Value:
+        return Value(f"state_{dtype}", dtype, shape, quant=quant, is_variable=True)
+
+    return made(make, shape, dtype)
+
+
+def constant(dtype: DType, scale: float, *shape: int, most: int = 127) -> Tensor:
+    """Codes around 0."""
+    return Tensor(
+        shape, dtype, lambda rng, s: rng.integers(-most, most + 1, s), True, quant=Quant.of(scale)
+    )
+
+
+def feeds_of(model: Model) -> Iterator[dict[str, Array]]:
+    rng = np.random.default_rng(3)
+    for _ in range(RUNS):
+        yield {
+            v.name: rng.integers(*limits(v.dtype), [d or 1 for d in v.shape or ()]).astype(
+                v.dtype.numpy
+            )
+            for v in model.main.inputs
+        }
+
+
+def limits(dtype: DType) -> tuple[int, int]:
+    info = np.iinfo(dtype.numpy)
+    return int(info.min), int(info.max) + 1
+
+
+def by_reference(model: Model) -> list[list[Array]]:
+    """Run by run the results, then the states."""
+    node = model.main.nodes[0]
+    arrays = arrays_of(node, next(feeds_of(model)))
+    assert node.op.is_integer(node.inputs, node.outputs)
+    found = []
+    for feeds in feeds_of(model):
+        given_now = [
+            feeds.get(v.name, a) if v is not None else None
+            for v, a in zip(node.inputs, arrays, strict=True)
+        ]
+        results = node.op.run(given_now, node.inputs, node.outputs)
+        kept = [
+            a.copy()
+            for v, a in zip(node.inputs, arrays, strict=True)
+            if v is not None and v.is_variable and a is not None
+        ]
+        found.append([*results, *kept])
+    return found
+
+
+def by_interpreter(make: Any, model: Model, **options: Any) -> list[list[Array]]:
+    interpreter = make(model_content=write(model), **options)
+    interpreter.allocate_tensors()
+    values = list(model.main.values())
+    states = [i for i, v in enumerate(values) if v.is_variable]
+    found = []
+    for feeds in feeds_of(model):
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], feeds[detail["name"]])
+        interpreter.invoke()
+        places = [d["index"] for d in interpreter.get_output_details()]
+        found.append([np.array(interpreter.get_tensor(i)) for i in (*places, *states)])
+    return found
+
+
+def assert_bits(example: Case, name: str) -> None:
+    """Ours, alone and in the interpreter, is LiteRT's."""
+    model, _ = example.build(operator_class(name))
+    theirs = by_interpreter(LiteRT, model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    for found in (by_reference(model), by_interpreter(octolite.Interpreter, model)):
+        for mine, expected in zip(found, theirs, strict=True):
+            for a, b in zip(mine, expected, strict=True):
+                assert a.dtype == b.dtype
+                np.testing.assert_array_equal(a, b)
+
+
+@st.composite
+def quants(draw: Any, scale: float) -> Quant:
+    return Quant.of(scale * 2.0 ** draw(st.floats(-2, 2)), draw(st.integers(-128, 127)))
+
+
+@st.composite
+def lstms(draw: Any, name: str) -> Case:
+    depth, units, batch, time = (draw(st.integers(1, n)) for n in (40, 24, 3, 4))
+    coupled, peephole, norm, projected, clipped = (draw(st.booleans()) for _ in range(5))
+    # Without a projection that changes the width: TFLite's peepholes are as many as outputs.
+    width = draw(st.integers(1, 24)) if projected and not peephole else units
+    gates = [g for g in GATES if not (coupled and g == "input")]
+
+    def small(dtype: DType, scale: float, *shape: int, **more: int) -> Tensor:
+        return constant(dtype, scale * 2.0 ** draw(st.floats(-1, 1)), *shape, **more)
+
+    def each(make: Any, names: Any = GATES, there: bool = True) -> list[Tensor | None]:
+        return [make() if there and g in gates else None for g in names]
+
+    hidden = draw(quants(1 / 128))
+    out = draw(quants(1 / 100)) if projected else hidden
+    cell = Quant.of(2.0 ** draw(st.integers(-15, -9)))
+    tensors = [
+        *each(lambda: small(INT8, 0.01, units, depth)),
+        *each(lambda: small(INT8, 0.01, units, width)),
+        *each(
+            lambda: small(INT16, 1e-4, units, most=32767), ("input", "forget", "output"), peephole
+        ),
+        *each(lambda: small(INT32, 1e-4, units, most=30_000)),
+        small(INT8, 0.01, width, units) if projected else None,
+        small(INT32, 1e-4, width, most=3000) if projected and draw(st.booleans()) else None,
+        state(INT8, out, batch, width),
+        state(INT16, cell, batch, units),
+        *each(lambda: small(INT16, 2e-5, units, most=32767), there=norm),
+    ]
+    attributes: dict[str, Any] = {}
+    x = draw(quants(0.02))
+    shape: tuple[int, ...] = (batch, depth)
+    if name != "LSTM":
+        attributes["time_major"] = draw(st.booleans())
+        shape = (time, batch, depth) if attributes["time_major"] else (batch, time, depth)
+    if clipped:
+        attributes |= {"cell_clip": draw(st.floats(0.01, 4)), "proj_clip": draw(st.floats(0.1, 2))}
+    lent = [
+        Intermediate(INT16, 2.0**-12 * 2.0 ** draw(st.floats(-2, 2)))
+        if norm
+        else Intermediate(FLOAT32, None)
+        for _ in GATES
+    ]
+    last = Intermediate(INT8, float(hidden.scale[0]), int(hidden.zero_point[0]))
+    return case(
+        codes(*shape, quant=x),
+        *tensors,
+        results=[(INT8, out)],
+        intermediates=(*lent, last),
+        **attributes,
+    )
+
+
+@pytest.mark.parametrize("name", ["LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
+@EXACT
+@given(data=st.data())
+def test_cells_have_the_bits_of_litert(name: str, data: st.DataObject) -> None:
+    assert_bits(data.draw(lstms(name)), name)
