@@ -40,6 +40,7 @@ from octolite.kernels import (
     spec,
     strassen,
     svdf,
+    table,
     walk,
     winograd,
 )
@@ -84,6 +85,7 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     peak.stream_unit: [()],
     sparse.unit: [("mean",)],
     svdf.unit: [(True,)],
+    table.unit: [(1, 1), (2, 4)],
     walk.unit: [()],
 }
 # What makes those that do: units() says with which tiles.

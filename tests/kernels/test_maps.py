@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octolite.errors import KernelError
-from octolite.ir import numerics
+from octolite.ir import fixed_point, numerics
 from octolite.ir.types import BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT8, Activation, Array, DType
 from octolite.kernels import isa, maps
 from octolite.kernels.expression import (
     ACTIVATED,
     CONVERSIONS,
     FUNCTIONS,
-    NUMBER,
+    GIVEN,
     Expression,
     apply,
 )
@@ -191,8 +191,8 @@ def sample(dtype: DType, size: int, random: np.random.Generator) -> Array:
 
 
 def test_every_function_is_there_and_is_tested() -> None:
-    assert set(maps.EMIT) | set(CONVERSIONS) | {NUMBER} == set(FUNCTIONS)
-    assert set(EXACT) | set(UNITS) | {"gelu_tanh", "pow"} == set(maps.EMIT)
+    assert set(maps.EMIT) | set(CONVERSIONS) | set(GIVEN) == set(FUNCTIONS)
+    assert set(EXACT) | set(UNITS) | set(SCALED) | {"gelu_tanh", "pow"} == set(maps.EMIT)
 
 
 @pytest.mark.parametrize("function", EXACT)
@@ -210,6 +210,29 @@ def test_exact_functions(
             np.testing.assert_array_equal(got, expected.astype(got.dtype), f"{function} of {dtype}")
             if function in ROUNDING:
                 np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
+
+
+SCALED: dict[str, tuple[Callable[..., Array], tuple[int, int]]] = {
+    "half": (lambda x, _: fixed_point.high_product(x, 2**30), (0, 1)),
+    "high_product": (fixed_point.high_product, (0, 2**31)),
+    "rounding_shift": (fixed_point.rounding_shift, (0, 32)),
+    "shift_left": (lambda x, bits: fixed_point.wrap(x << bits), (0, 32)),
+}
+"""Functions that scale int32: the reference, and between what the second operand is."""
+
+
+@pytest.mark.parametrize("function", SCALED)
+def test_integers_are_scaled(
+    row: isa.Isa, function: str, alone: Executor, random: np.random.Generator
+) -> None:
+    expected, limits = SCALED[function]
+    for size in (1, row.lanes - 1, row.lanes + 1, 5000):
+        arrays = [sample(INT32, size, random), random.integers(*limits, size).astype(np.int32)]
+        arrays[1][-1] = limits[1] - 1
+        types = [INT32] * len(FUNCTIONS[function].operands)
+        got = run(asked(function, *types), arrays[: len(types)], alone, row)
+        wide = (array.astype(np.int64) for array in arrays)
+        np.testing.assert_array_equal(got, expected(*wide))
 
 
 @pytest.mark.parametrize("target", CONVERSIONS.values(), ids=str)

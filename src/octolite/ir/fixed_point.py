@@ -149,9 +149,10 @@ class Codes:
 
     def range(self, activation: Activation) -> tuple[int, int]:
         """The least and greatest code that a fused activation leaves."""
-        return self._between(*_BOUNDS.get(activation, (None, None)))
+        return self.between(*_BOUNDS.get(activation, (None, None)))
 
-    def _between(self, below: float | None, above: float | None) -> tuple[int, int]:
+    def between(self, below: float | None, above: float | None) -> tuple[int, int]:
+        """The least and greatest code of what lies between two real numbers."""
         low, high = self.limits
         if below is not None:
             low = max(low, self.nearest(below))
@@ -161,7 +162,7 @@ class Codes:
 
     def store_within(self, centred: Array, below: float | None, above: float | None) -> Array:
         """Codes of ``centred``, which counts from the zero point, between two real numbers."""
-        low, high = self._between(below, above)
+        low, high = self.between(below, above)
         shifted = np.asarray(centred, np.int64) + self.zero
         return np.minimum(np.maximum(shifted, low), high).astype(self.dtype)
 

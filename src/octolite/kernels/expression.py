@@ -69,7 +69,12 @@ _TABLE: tuple[tuple[str, Function], ...] = (
     ("logical_and logical_or", Function("xx", (BOOL,))),
     ("logical_not", Function("x", (BOOL,))),
     ("select", Function("bxx", EVERY)),
+    ("half", Function("x", (INT32,))),
+    ("high_product rounding_shift shift_left", Function("xx", (INT32,))),
 )
+
+SCALING = ("half", "high_product", "rounding_shift", "shift_left", "to_int32")
+"""Functions of which products of integers with real factors are made."""
 
 CONVERSIONS = {f"to_{dtype.name}": dtype for dtype in EVERY}
 """Functions that give the same number in another type, by name.
@@ -79,7 +84,11 @@ integers wrap; what is not 0 is true.
 """
 
 FUNCTIONS: dict[str, Function] = {name: f for names, f in _TABLE for name in names.split()}
-FUNCTIONS["number"] = Function("", REAL, FLOAT32)
+NUMBER, WHOLE = "number", "whole"
+"""Steps without operands: a float32 or an int32 that is given when the kernel is built."""
+
+GIVEN = {NUMBER: FLOAT32, WHOLE: INT32}
+FUNCTIONS |= {name: Function("", (dtype,), dtype) for name, dtype in GIVEN.items()}
 FUNCTIONS |= {name: Function("x", EVERY, dtype) for name, dtype in CONVERSIONS.items()}
 
 ACTIVATED = {
@@ -91,9 +100,6 @@ ACTIVATED = {
 }
 """Fused activations → the function that each is."""
 
-NUMBER = "number"
-"""A step without operands: a float32 number that is given when the kernel is built."""
-
 Step = tuple[str, tuple[int, ...]]
 """A function's name and its operands."""
 
@@ -104,8 +110,8 @@ class Expression(AnyRequest):
     the inputs, which broadcast.
 
     Operands are counted: first the inputs, then the steps. ``numbers`` are those of the steps
-    called :data:`NUMBER`, in order. Raises :class:`KernelError` for functions that there are not,
-    or not for such operands.
+    called :data:`NUMBER` or :data:`WHOLE`, in order. Raises :class:`KernelError` for functions
+    that there are not, or not for such operands.
     """
 
     inputs: tuple[DType, ...]
@@ -137,18 +143,21 @@ class Expression(AnyRequest):
 
     @property
     def functions(self) -> list[str]:
-        """The names of the functions, in the order in which they are applied."""
-        return [name for name, _ in self.steps if name != NUMBER]
+        """The names of the functions, in the order in which they are applied, less those that
+        only scale integers."""
+        return [name for name, _ in self.steps if name not in GIVEN and name not in SCALING]
 
     def takes(self, function: str) -> bool:
         """Whether there is a ``function`` of the result alone."""
         return FUNCTIONS[function].result_of([self.dtype]) is not None
 
     def then(self, function: str, *numbers: float) -> Expression:
-        """The same with a function behind it: of its result, and of more numbers."""
+        """The same with a function behind it: of its result, and of more numbers, which are taken
+        for int32 where they are behind int32."""
         last = len(self.types) - 1
         operands = range(last, last + 1 + len(numbers))
-        steps = (*self.steps, *((NUMBER, ()) for _ in numbers), (function, tuple(operands)))
+        given = WHOLE if self.dtype is INT32 else NUMBER
+        steps = (*self.steps, *((given, ()) for _ in numbers), (function, tuple(operands)))
         return replace(self, steps=steps, numbers=(*self.numbers, *numbers))
 
 

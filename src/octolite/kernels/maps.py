@@ -19,7 +19,7 @@ from octolite.errors import KernelError
 from octolite.ir.types import BOOL, FLOAT16, FLOAT32, INT64, Array, DType
 from octolite.kernels import jit, maths
 from octolite.kernels.copy import CopyLayer
-from octolite.kernels.expression import CONVERSIONS, NUMBER, Expression
+from octolite.kernels.expression import CONVERSIONS, GIVEN, NUMBER, Expression
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import OUTPUT, Launch, Operand, Place
@@ -44,6 +44,8 @@ EMIT: dict[str, Callable[..., Value]] = {
     "gelu_tanh": maths.gelu_tanh,
     "greater": lambda k, a, b: a > b,
     "greater_equal": lambda k, a, b: a >= b,
+    "half": lambda k, x: (x >> 1) + (x & 1),
+    "high_product": maths.high_product,
     "hard_swish": lambda k, x: x * (maths.clamp(k, x + 3.0, 0.0, 6.0) * (1 / 6)),
     "leaky_relu": lambda k, x, alpha: k.select(x < 0.0, x * alpha, x),
     "less": lambda k, a, b: a < b,
@@ -66,8 +68,10 @@ EMIT: dict[str, Callable[..., Value]] = {
     "relu_n1_to_1": lambda k, x: maths.clamp(k, x, -1.0, 1.0),
     "round": maths.round_even,
     "round_half_away": maths.round_half_away,
+    "rounding_shift": maths.rounding_shift,
     "rsqrt": lambda k, x: k.const(x.type, 1.0) / maths.sqrt(k, x),
     "select": lambda k, condition, x, y: k.select(condition, x, y),
+    "shift_left": lambda k, x, bits: x << bits,
     "sign": maths.sign,
     "sin": maths.sine,
     "sqrt": maths.sqrt,
@@ -156,7 +160,8 @@ def record(expression: Expression, accesses: Sequence[Access]) -> Record:
         fields[f"x{i}"] = PTR
         if access.varies != CALL:
             fields[f"at{i}" if access.listed else f"step{i}"] = PTR if access.listed else I64
-    fields |= {f"number{i}": F32 for i in range(len(expression.numbers))}
+    given = [name for name, _ in expression.steps if name in GIVEN]
+    fields |= {f"number{i}": F32 if name == NUMBER else I64 for i, name in enumerate(given)}
     return Record(**fields)
 
 
@@ -245,13 +250,14 @@ class _Code:
                 values[i] = self._load(dtype, self.at[i], lanes, index, mask)
         numbers = 0
         for i, (function, operands) in enumerate(expression.steps, len(expression.inputs)):
-            if function == NUMBER:
+            if function in GIVEN:
                 numbers += 1
             if self.varies[i] != level:
                 continue
             given = [values[j] for j in operands]
-            if function == NUMBER:
-                values[i] = getattr(self.args, f"number{numbers - 1}").splat(lanes)
+            if function in GIVEN:
+                number = getattr(self.args, f"number{numbers - 1}")
+                values[i] = (number if function == NUMBER else number.trunc(I32)).splat(lanes)
             elif function in CONVERSIONS:
                 source = expression.types[operands[0]]
                 values[i] = convert(self.k, given[0], source, CONVERSIONS[function])

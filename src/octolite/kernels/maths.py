@@ -14,8 +14,10 @@ from octolite.kernels.simd import (
     Scalar,
     Type,
     Value,
+    lanes_of,
     like,
     mangle,
+    vec,
 )
 
 # Adding it leaves the nearest integer, halves to even, in the low bits of the sum.
@@ -231,6 +233,34 @@ def round_half_away(k: Builder, x: Value) -> Value:
     whole = floor(k, size)
     up = k.select(size - whole >= 0.5, k.const(x.type, 1.0), 0.0)
     return copysign(k, whole + up, x)
+
+
+# Integers of 32 bits --------------------------------------------------------------------------
+
+
+def high_product(k: Builder, a: Value, b: Value) -> Value:
+    """``a · b / 2^31`` of int32 rounded, halves up; -2^31 twice wraps.
+
+    Products of even and of odd lanes, as machines multiply 32 bits to 64.
+    """
+    lanes = lanes_of(a.type)
+    pairs = vec(I64, lanes // 2)
+    odd = [i | 1 for i in range(lanes)]
+
+    def product(a: Value, b: Value) -> Value:
+        """Of the even lanes, as int64."""
+        return ((a.bits(pairs) << 32) >> 32) * ((b.bits(pairs) << 32) >> 32) + (1 << 30)
+
+    evens, odds = product(a, b) >> 31, product(a.pick(odd), b.pick(odd)) << 1
+    found = [i + lanes * (i % 2) for i in range(lanes)]
+    return evens.bits(a.type).pick(found, odds.bits(a.type))
+
+
+def rounding_shift(k: Builder, x: Value, bits: Value) -> Value:
+    """``x / 2^bits`` rounded, halves away from zero; ``bits`` from 0 to 31."""
+    mask = (k.const(x.type, 1) << bits) - 1
+    threshold = (mask >> 1) - (x >> 31)  # 1 more below 0
+    return (x >> bits) + ((x & mask) > threshold).zext(I32)
 
 
 # The normal distribution ----------------------------------------------------------------------

@@ -51,10 +51,12 @@ from octolite.kernels.spec import (
     Softmax,
     SparseLookup,
     Svdf,
+    Table,
     TransposeConv2D,
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
+from octolite.kernels.table import TableLayer
 from octolite.kernels.transpose_conv import ReversedConvLayer, TransposeConvLayer
 from octolite.kernels.window import segments
 from octolite.kernels.winograd import WinogradLayer
@@ -166,6 +168,7 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     Pool2D: _plain(PoolLayer),
     Expression: _plain(MapLayer),
     Softmax: _plain(SoftmaxLayer),
+    Table: _plain(TableLayer),
     L2Normalization: _plain(NormalizeLayer),
     Reduce: _plain(ReduceLayer),
     ArgExtremum: _plain(ArgExtremumLayer),

@@ -431,6 +431,13 @@ class Pool2D(AnyRequest):
     activation: Activation = Activation.NONE
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Table(AnyRequest):
+    """A function of codes of 8 or 16 bits: its results, by the codes' bits seen as a number."""
+
+    entries: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Softmax(AnyRequest):
     """``exp(beta · x) / Σ exp(beta · x)`` over the last axis of a float32 tensor.

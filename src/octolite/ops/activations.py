@@ -15,8 +15,10 @@ from octolite.errors import ShapeError
 from octolite.ir import fixed_point, numerics
 from octolite.ir.fixed_point import Codes, Multiplier, by_table
 from octolite.ir.types import (
+    BOOL,
     INT8,
     INT16,
+    INT32,
     UINT8,
     Activation,
     Array,
@@ -25,10 +27,11 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
-from octolite.kernels.expression import Expression, apply
+from octolite.kernels.expression import Expression, apply, join
 from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import Case, case, codes, f32, given, weights
 from octolite.ops.elementwise import Elementwise
+from octolite.ops.integers import centred, scaled, stored, stored_within, whole
 from octolite.ops.shapes import broadcast, like
 
 EXTREMES = given([-np.inf, -200.0, -20.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 20.0, 200.0, np.inf])
@@ -66,6 +69,15 @@ class Clamp(ActivationFunction, abstract=True):
         source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
         factor = Multiplier.of(source.scale / out.scale)
         return out.store_within(factor(source.centred(x)), *self.bounds)
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression | None:
+        x = inputs[0]
+        assert x is not None
+        source, out = Codes.of(x), Codes.of(outputs[0])
+        result = scaled(centred(x), Multiplier.of(source.scale / out.scale))
+        return stored_within(result, outputs[0], out.between(*self.bounds))
 
 
 class Function(ActivationFunction, abstract=True):
@@ -245,10 +257,10 @@ class LeakyRelu(ActivationFunction):
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
     ) -> Array:
         source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
-        centred = source.centred(x)
+        real = source.centred(x)
         same = Multiplier.of(source.scale / out.scale)
         slope = Multiplier.of(source.scale * np.float32(self.alpha) / out.scale)
-        return out.store(np.where(centred >= 0, same(centred), slope(centred)))
+        return out.store(np.where(real >= 0, same(real), slope(real)))
 
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, x * np.float32(self.alpha))
@@ -280,12 +292,31 @@ class Prelu(Elementwise):
         alpha: Array,
     ) -> Array:
         source, slope, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
-        centred = source.centred(x)
-        above = Multiplier.of(source.scale / out.scale)(centred)
-        below = Multiplier.of(source.scale * slope.scale / out.scale)(
-            centred * slope.centred(alpha)
+        real = source.centred(x)
+        above = Multiplier.of(source.scale / out.scale)(real)
+        below = Multiplier.of(source.scale * slope.scale / out.scale)(real * slope.centred(alpha))
+        return out.store(np.where(real >= 0, above, below))
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression:
+        x, alpha = (v for v in inputs if v is not None)
+        source, slope, out = Codes.of(x), Codes.of(alpha), Codes.of(outputs[0])
+        product = Expression((INT32, INT32), (("mul", (0, 1)),))
+        above = scaled(whole(INT32), Multiplier.of(source.scale / out.scale))
+        below = scaled(product, Multiplier.of(source.scale * slope.scale / out.scale))
+        either = Expression((BOOL, INT32, INT32), (("select", (0, 1, 2)),))
+        return join(
+            {"x": x.dtype, "alpha": alpha.dtype},
+            [
+                (centred(x), ["x"], "centred"),
+                (centred(alpha), ["alpha"], "slope"),
+                (whole(INT32).then("greater_equal", 0), ["centred"], "positive"),
+                (above, ["centred"], "above"),
+                (below, ["centred", "slope"], "below"),
+                (stored(either, outputs[0]), ["positive", "above", "below"], "result"),
+            ],
         )
-        return out.store(np.where(centred >= 0, above, below))
 
     def reference(self, x: Array, alpha: Array) -> Array:
         return np.where(x >= 0, x, x * alpha)

@@ -28,6 +28,7 @@ from octolite.kernels.expression import Expression, apply
 from octolite.ops.base import COMPLEX, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.elementwise import Elementwise
+from octolite.ops.integers import centred, combined, scaled, stored
 from octolite.ops.shapes import broadcast_operands, same_dtype, same_shape
 
 
@@ -77,22 +78,50 @@ class Sum(Activated, abstract=True):
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
     ) -> Array:
         sides, out = [Codes.of(v) for v in inputs], Codes.of(outputs[0])
-        powers = [fixed_point.power_of_two(c.scale) for c in (*sides, out)]
-        if out.dtype == np.int16 and self.pot_scale_int16 and None not in powers:
-            left, right, result = (p or 0 for p in powers)
-            a, b = (
-                fixed_point.rounding_shift(q, result - power)
-                for q, power in zip(arrays, (left, right), strict=True)
-            )
+        shifts = self._shifts(sides, out)
+        if shifts is not None:
+            a, b = map(fixed_point.rounding_shift, arrays, shifts)
             return out.store(self.function(a, b), self.activation)
+        bits, factors, back = self._factors(sides, out)
+        a, b = (
+            factor(c.centred(q) << bits)
+            for factor, c, q in zip(factors, sides, arrays, strict=True)
+        )
+        return out.store(back(self.function(a, b)), self.activation)
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression | None:
+        operands = [v for v in inputs if v is not None]
+        sides, out = [Codes.of(v) for v in operands], Codes.of(outputs[0])
+        if self._shifts(sides, out) is not None:
+            return None
+        bits, factors, back = self._factors(sides, out)
+        a, b = (
+            scaled(centred(v).then("shift_left", bits), factor)
+            for v, factor in zip(operands, factors, strict=True)
+        )
+        total = scaled(combined(self.name.lower(), a, b), back)
+        return stored(total, outputs[0], self.activation)
+
+    def _shifts(self, sides: Sequence[Codes], out: Codes) -> Sequence[int] | None:
+        """How far the operands are shifted to the right, where that is all that their scales ask
+        for: int16 codes whose scales are powers of two."""
+        powers = [fixed_point.power_of_two(c.scale) for c in (*sides, out)]
+        if out.dtype != np.int16 or not self.pot_scale_int16 or None in powers:
+            return None
+        *given, result = (p or 0 for p in powers)
+        return [result - power for power in given]
+
+    @staticmethod
+    def _factors(
+        sides: Sequence[Codes], out: Codes
+    ) -> tuple[int, Sequence[Multiplier], Multiplier]:
+        """The bits that operands are shifted to the left, what they and the sum are scaled by."""
         bits = 15 if out.dtype == np.int16 else 20
         twice = 2 * max(c.real_scale for c in sides)
-        a, b = (
-            Multiplier.of(c.real_scale / twice)(c.centred(q) << bits)
-            for c, q in zip(sides, arrays, strict=True)
-        )
-        factor = Multiplier.of(twice / (2.0**bits * out.real_scale))
-        return out.store(factor(self.function(a, b)), self.activation)
+        factors = [Multiplier.of(c.real_scale / twice) for c in sides]
+        return bits, factors, Multiplier.of(twice / (2.0**bits * out.real_scale))
 
 
 class Add(Sum):
@@ -187,6 +216,15 @@ class Mul(Activated):
         left, right, out = Codes.of(inputs[0]), Codes.of(inputs[1]), Codes.of(outputs[0])
         factor = Multiplier.of(left.scale * right.scale / out.scale)
         return out.store(factor(left.centred(a) * right.centred(b)), self.activation)
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression:
+        left, right, out = (Codes.of(v) for v in (*inputs, outputs[0]))
+        a, b = (centred(v) for v in inputs if v is not None)
+        product = combined("mul", a, b)
+        factor = Multiplier.of(left.scale * right.scale / out.scale)
+        return stored(scaled(product, factor), outputs[0], self.activation)
 
     cases = (
         case(f32(2, 3, 4), f32(2, 1, 4)),
@@ -375,13 +413,29 @@ class SquaredDifference(Binary):
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
     ) -> Array:
         sides, out = [Codes.of(v) for v in inputs], Codes.of(outputs[0])
-        twice = 2 * max(c.real_scale for c in sides)
+        factors, back = self._factors(sides, out)
         a, b = (
-            Multiplier.of(c.real_scale / twice)(c.centred(q) << 7)
-            for c, q in zip(sides, arrays, strict=True)
+            factor(c.centred(q) << 7) for factor, c, q in zip(factors, sides, arrays, strict=True)
         )
-        factor = Multiplier.of(twice * twice / (2.0**14 * out.real_scale))
-        return out.store(factor((a - b) ** 2))
+        return out.store(back((a - b) ** 2))
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression:
+        operands = [v for v in inputs if v is not None]
+        factors, back = self._factors([Codes.of(v) for v in operands], Codes.of(outputs[0]))
+        a, b = (
+            scaled(centred(v).then("shift_left", 7), factor)
+            for v, factor in zip(operands, factors, strict=True)
+        )
+        return stored(scaled(combined("squared_difference", a, b), back), outputs[0])
+
+    @staticmethod
+    def _factors(sides: Sequence[Codes], out: Codes) -> tuple[Sequence[Multiplier], Multiplier]:
+        """What the operands, shifted by 7 bits, and the square are scaled by."""
+        twice = 2 * max(c.real_scale for c in sides)
+        factors = [Multiplier.of(c.real_scale / twice) for c in sides]
+        return factors, Multiplier.of(twice * twice / (2.0**14 * out.real_scale))
 
     def reference(self, a: Array, b: Array) -> Array:
         return np.asarray(np.square(np.subtract(a, b)), a.dtype)

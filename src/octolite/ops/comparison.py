@@ -22,9 +22,11 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels.expression import Expression
 from octolite.ops.base import ANYTHING
 from octolite.ops.case import case, codes, f32, flags, given, ints
 from octolite.ops.elementwise import Elementwise
+from octolite.ops.integers import centred, combined, scaled
 from octolite.ops.shapes import broadcast_operands, like, same_dtype
 
 
@@ -48,6 +50,16 @@ class Comparison(Elementwise, abstract=True):
             for c, q in zip(map(Codes.of, inputs), arrays, strict=True)
         )
         return np.asarray(self.function(a, b), np.bool_)
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression:
+        a, b = (
+            scaled(centred(v).then("shift_left", 8), Multiplier.of(Codes.of(v).real_scale))
+            for v in inputs
+            if v is not None
+        )
+        return combined(self.name.lower(), a, b)
 
     def infer(self, a: Operand, b: Operand) -> Sequence[TensorType]:
         same_dtype(a, b)

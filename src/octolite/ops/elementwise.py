@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from octolite.errors import RuntimeModelError
 from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Activation, Operand
+from octolite.kernels import spec
 from octolite.kernels.expression import ACTIVATED, NUMBER, Expression, apply, join
 from octolite.ops.base import Operator
 
@@ -23,12 +27,33 @@ class Elementwise(Operator, abstract=True):
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
         return {"others": [v.shape for v in inputs[1:] if v is not None]}
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression | spec.Table | None:
+        return self._table(inputs, outputs[0])
+
+    def _table(self, inputs: Sequence[Operand | None], out: Operand) -> spec.Table | None:
+        """The results for all codes that there are, where one tensor of codes becomes another."""
+        x = inputs[0]
+        if len(inputs) != 1 or x is None or not (_has_one_scale(x) and _has_one_scale(out)):
+            return None
+        width = x.dtype.numpy.itemsize
+        every = np.arange(256**width).astype(f"u{width}").view(x.dtype.numpy)
+        try:
+            (entries,) = self.run([every], inputs, [out])
+        except RuntimeModelError:
+            return None  # it is not defined for all of them
+        return spec.Table(entries)
+
     def on_codes(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
-    ) -> Expression | None:
+    ) -> Expression | spec.Table | None:
         """What to ask of the kernels where codes stand for reals: real numbers are made of them,
         and codes of the result, as in :meth:`Operator.run`. ``None`` where nothing does that."""
         (out,) = outputs
+        table = self._table(inputs, out)
+        if table is not None:
+            return table
         operands = {str(i): v for i, v in enumerate(inputs) if v is not None}
         coded = [(v, v.quant) for v in (*operands.values(), out) if v.quant is not None]
         real = self.kernel([v if v.quant is None else _Real(v) for v in operands.values()])
@@ -43,6 +68,10 @@ class Elementwise(Operator, abstract=True):
 
 
 _CODES = (INT8, UINT8, INT16)
+
+
+def _has_one_scale(v: Operand) -> bool:
+    return v.dtype in _CODES and v.quant is not None and not v.quant.per_channel
 
 
 def _from_codes(operand: Operand) -> Expression:

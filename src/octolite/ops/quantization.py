@@ -25,6 +25,7 @@ from octolite.kernels.expression import Expression, apply
 from octolite.ops.base import Operator, attr
 from octolite.ops.case import Tensor, case, codes, f32, int8_weights
 from octolite.ops.elementwise import Elementwise
+from octolite.ops.integers import centred, scaled, stored
 from octolite.ops.shapes import like
 
 
@@ -56,6 +57,16 @@ class Quantize(Elementwise):
     ) -> Array:
         source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
         return out.store(Multiplier.of(source.real_scale / out.real_scale)(source.centred(x)))
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> Expression | None:
+        x, result = inputs[0], outputs[0]
+        source, out = Codes.of(x), Codes.of(result)
+        if x is None or (result.dtype is INT32 and out.zero):
+            return None
+        factor = Multiplier.of(source.real_scale / out.real_scale)
+        return stored(scaled(centred(x), factor), result)
 
     def reference(self, x: Array) -> Array:
         return x  # ``run`` quantizes results

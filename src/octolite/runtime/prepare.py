@@ -159,11 +159,11 @@ def _unit(
             own = _dequantize_weights(prepared, node, op)
             operands = _operands(prepared, node)
             request = _request(prepared, node, op, addition)
-    if op.is_integer(operands, node.outputs) and not op.takes_arrays_as_they_are(
-        operands, node.outputs
-    ):
-        request, choice = op.integer_kernel(operands, node.outputs), "integer"
-    elif isinstance(op, Elementwise) and not op.takes_arrays_as_they_are(operands, node.outputs):
+    as_they_are = op.takes_arrays_as_they_are(operands, node.outputs)
+    if op.is_integer(operands, node.outputs):
+        coded = op.integer_kernel(operands, node.outputs)
+        request, choice = request if as_they_are and coded is None else coded, "integer"
+    elif isinstance(op, Elementwise) and not as_they_are:
         request = op.on_codes(operands, node.outputs)
     if request is None or not _keeps_codes(op, request, operands, node.outputs):
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
@@ -183,7 +183,9 @@ def _unit(
     _forget(prepared, own)
     for constant in constants.values():
         release(constant.data)
-    unit = Unit(node, op, kernel, choice, request.reads, isinstance(request, Expression))
+    unit = Unit(
+        node, op, kernel, choice, request.reads, isinstance(request, Expression | spec.Table)
+    )
     if addition is not None and isinstance(request, spec.Conv2D) and request.residual:
         return residual.join(unit, addition)
     return unit
