@@ -55,6 +55,7 @@ def test_the_networks_are_there() -> None:
     assert kinds == {".int8", ".int16"}
     operators = {n.op.name for p in FILES for n in read(p.read_bytes()).main.nodes}
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "HARD_SWISH", "BATCH_MATMUL", "PRELU"} <= operators
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in operators
 
 
 class Asymmetric:

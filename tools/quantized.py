@@ -88,11 +88,20 @@ def attention() -> keras.Model:
     return keras.Model(words, tf.minimum(y, 0.5) + tf.maximum(x, -0.5))
 
 
+def recurrent() -> keras.Model:
+    """Two LSTM layers over a sequence, and a classifier."""
+    words = keras.Input((12, 16), 1)
+    x = layers.LSTM(24, return_sequences=True)(words)
+    x = layers.LSTM(16)(x)
+    return keras.Model(words, layers.Softmax()(layers.Dense(10)(x) * 4.0))
+
+
 NETWORKS: dict[Callable[[], keras.Model], tuple[str, ...]] = {
     mobilenet_v2: ("int8", "int16"),
     mobilenet_v3: ("int8",),  # HARD_SWISH knows no int16: it would run in float
     segmenter: ("int8", "int16"),
     attention: ("int8", "int16"),
+    recurrent: ("int8",),  # cells know no int16
 }
 KINDS = {
     "int8": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
