@@ -15,7 +15,8 @@ import pytest
 
 from octolite import kernels
 from octolite.errors import KernelError
-from octolite.ir.types import BOOL, Array
+from octolite.ir.fixed_point import OutputStage
+from octolite.ir.types import BOOL, INT8, INT16, UINT8, Array
 from octolite.kernels import (
     cell,
     copy,
@@ -34,6 +35,7 @@ from octolite.kernels import (
     prepare,
     quantized,
     reduce,
+    requantize,
     resize,
     softmax,
     sparse,
@@ -68,14 +70,29 @@ def mapped() -> list[tuple[Expression, list[maps.Access]]]:
     return found
 
 
+# How sums of codes of these types become codes.
+CODES = INT8, UINT8, INT16
+ENDINGS = [
+    requantize.Ending(OutputStage.FIXED, 1, large=True),
+    requantize.Ending(OutputStage.REAL, 1, large=False),
+    requantize.Ending(OutputStage.WIDE, 2, large=False),
+]
 # What makes the units that take no tile, and arguments for it.
 PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     extremum.unit: [(spec.ArgExtremum("max", 4),)],
-    depthwise.unit: [(False, False, 3, 2, 1), (True, False, 3, 2, 1)],
+    depthwise.unit: [
+        (False, False, 3, 2, 1),
+        (True, False, 3, 2, 1),
+        *(
+            (True, False, 3, 2, 1, depthwise.Codes(*given))
+            for given in zip(CODES, ENDINGS, strict=True)
+        ),
+    ],
     prepare.float_unit: [()],
+    prepare.repeat_unit: [(size,) for size in (1, 2, 4)],
     maps.unit: mapped(),
     pool.unit: [("max", False)],
-    quantized.results_unit: [(False,), (True,)],
+    quantized.image_unit: [(INT8, 1), (INT8, 2), (UINT8, 2), (INT16, 2)],
     softmax.unit: [(False,), (True,)],
     normalize.unit: [(False,)],
     reduce.unit: [("mean", 3), ("max", 0)],
@@ -97,7 +114,6 @@ TILED = (
     prepare.unit,
     peak.tile_unit,
     microscaled.balance_unit,
-    quantized.image_unit,
 )
 
 
@@ -136,7 +152,10 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
         found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]
         coded.append(tile)
     found += [dot.unit(tile, False, centred=True) for tile in coded if tile.centred]
-    found += [quantized.image_unit(tile) for tile in coded]
+    for dtype, ending in itertools.product(CODES, ENDINGS):
+        chosen = quantized.tile_for(dtype, row)
+        for tile in (row.dot, row.dense or row.dot) if chosen is None else (chosen,):
+            found.append(dot.unit(tile, False, tile.centred, ending=ending))
     found += [prepare.unit(tile, asymmetric) for tile in coded for asymmetric in (True, False)]
     return {unit.key: unit for unit in found}.values()
 

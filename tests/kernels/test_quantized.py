@@ -7,15 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from octolite.ir.types import INT8, Quant
+from octolite.ir.types import INT8, INT16, UINT8, DType, Quant
 from octolite.kernels import spec
 from octolite.kernels.isa import Isa
 from octolite.kernels.select import build
 from octolite.ops import operator_class
 from octolite.ops.case import Case, Tensor, case, codes
 from octolite.runtime.executor import Executor
+from tests.kernels.guarded import Guarded
 from tests.ops.litert import ours
 from tests.ops.quantized import STRATEGIES
+from tests.ops.test_integer import litert
 
 
 def check(name: str, example: Case, row: Isa, executor: Executor) -> None:
@@ -29,22 +31,29 @@ def check(name: str, example: Case, row: Isa, executor: Executor) -> None:
     }
     x = np.ascontiguousarray(feeds["in0"])
     expected = ours(model, feeds)[0]
+    np.testing.assert_array_equal(expected, litert(model, feeds)[0])
     geometry = {"input_shape": x.shape} | node.op.geometry(node.inputs)
     launch = build(request, constants, row).launch(**geometry)
-    found = np.empty(expected.shape, np.int8)
-    scratch = np.empty(launch.scratch_bytes + 64, np.uint8)
-    place = scratch.ctypes.data + -scratch.ctypes.data % 64
-    executor.run(executor.prepare(launch.steps(x.ctypes.data, found.ctypes.data, place)))
-    np.testing.assert_array_equal(found, expected)
+    buffers = [
+        Guarded(x.shape, x.dtype),
+        Guarded(expected.shape, expected.dtype),
+        Guarded((launch.scratch_bytes,), np.uint8),
+    ]
+    buffers[0].array[...] = x
+    executor.run(launch.steps(*(buffer.address for buffer in buffers)))
+    for buffer in buffers:
+        buffer.check()
+    np.testing.assert_array_equal(buffers[1].array, expected)
 
 
-@pytest.mark.parametrize("name", ["CONV_2D", "FULLY_CONNECTED"])
+@pytest.mark.parametrize("dtype", [INT8, UINT8, INT16], ids=str)
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_bits_are_the_references(
-    name: str, native: Isa, alone: Executor, data: st.DataObject
+    name: str, dtype: DType, row: Isa, alone: Executor, data: st.DataObject
 ) -> None:
-    check(name, data.draw(STRATEGIES[name](INT8)), native, alone)
+    check(name, data.draw(STRATEGIES[name](dtype)), row, alone)
 
 
 def dense(peak: int, depth: int) -> Case:
@@ -54,10 +63,11 @@ def dense(peak: int, depth: int) -> Case:
     return case(x, w, results=[(INT8, Quant.of(float(depth) / 20, -128))])
 
 
-def test_sums_that_float32_holds(native: Isa, alone: Executor) -> None:
-    check("FULLY_CONNECTED", dense(-128, 513), native, alone)
+@pytest.mark.parametrize("depth", [513, 4099, 65_000])
+def test_long_sums(depth: int, row: Isa, alone: Executor) -> None:
+    check("FULLY_CONNECTED", dense(-128, depth), row, alone)
 
 
-def test_larger_sums_are_left_to_the_reference() -> None:
-    node = dense(-128, 515).build(operator_class("FULLY_CONNECTED"))[0].main.nodes[0]
+def test_sums_that_int32_may_not_hold_are_left_to_the_reference() -> None:
+    node = dense(-128, 66_000).build(operator_class("FULLY_CONNECTED"))[0].main.nodes[0]
     assert node.op.integer_kernel(node.inputs, node.outputs) is None

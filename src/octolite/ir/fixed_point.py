@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from octolite.ir.numerics import round_half_away
-from octolite.ir.types import Activation, Array, DType, Operand, Quant
+from octolite.ir.types import INT16, INT32, Activation, Array, DType, Operand, Quant
 
 INT32_MAX, INT32_MIN = 2**31 - 1, -(2**31)
 ONE = INT32_MAX
@@ -55,11 +56,32 @@ class Multiplier:
         scaled = wrap(np.asarray(x, np.int64) << np.maximum(self.shift, 0))
         return rounding_shift(high_product(scaled, self.mantissa), np.maximum(-self.shift, 0))
 
+    def short(self) -> tuple[Array, Array]:
+        """A mantissa of 15 bits, and how far what it is multiplied by moves right."""
+        short = np.where(self.mantissa < 0x7FFF0000, (self.mantissa + 2**15) >> 16, 0x7FFF)
+        return short, 15 - self.shift
+
     def wide(self, x: Array) -> Array:
         """``x``, int64 of 48 bits, times the factor with a mantissa of 15 bits, rounded once."""
-        short = np.where(self.mantissa < 0x7FFF0000, (self.mantissa + 2**15) >> 16, 0x7FFF)
-        bits = 15 - self.shift
+        short, bits = self.short()
         return wrap((np.asarray(x, np.int64) * short + (np.int64(1) << (bits - 1))) >> bits)
+
+
+class OutputStage(Enum):
+    """How a sum is multiplied by a real factor."""
+
+    FIXED = auto()
+    """32 bits by a mantissa of 31 bits, rounded to the upper half and by the shift."""
+    WIDE = auto()
+    """48 bits by a mantissa of 15 bits, rounded once."""
+    REAL = auto()
+    """In float64, rounded to the nearest."""
+
+    @classmethod
+    def of_convolution(cls, x: Operand | None, bias: Operand | None) -> OutputStage:
+        """That of convolutions: 16 bits make long sums, unless the bias is short."""
+        short = bias is not None and bias.dtype is INT32
+        return cls.WIDE if x is not None and x.dtype is INT16 and not short else cls.FIXED
 
 
 def wrap(x: Array) -> Array:
@@ -138,6 +160,11 @@ class Codes:
     def centred(self, q: Array) -> Array:
         """``q - zero``, int64."""
         return q.astype(np.int64) - self.zero
+
+    @property
+    def farthest(self) -> int:
+        """The greatest distance of a code from the zero point."""
+        return max(abs(limit - self.zero) for limit in self.limits)
 
     def nearest(self, real: float) -> int:
         """The code of a real number, before it is clipped, as float32 division gives it."""

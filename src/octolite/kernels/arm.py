@@ -73,6 +73,10 @@ def _smmla_tile(heights: tuple[int, ...], vectors: int) -> Tile:
     )
 
 
+def _sqrdmulh(k: Builder, x: Value, y: Value) -> Value:
+    return k.call("llvm.aarch64.neon.sqrdmulh.v4i32", _SUMS, x, y)
+
+
 NEONDOT = Isa(
     name="neondot",
     arch="aarch64",
@@ -82,6 +86,7 @@ NEONDOT = Isa(
     lanes=4,
     dot=_sdot_tile((1, 2, 4, 6), 4),
     real=real_tile(4, (1, 2, 4, 6), "fmla", vectors=4),
+    high_product=_sqrdmulh,
 )
 
 NEONI8MM = Isa(
@@ -94,4 +99,5 @@ NEONI8MM = Isa(
     dot=NEONDOT.dot,
     real=NEONDOT.real,
     dense=_smmla_tile((2, 4), 4),
+    high_product=_sqrdmulh,
 )

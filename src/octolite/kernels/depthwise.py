@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from octolite.ir.types import Array
-from octolite.kernels import jit, pack, prepare
+from octolite.ir.types import Array, DType
+from octolite.kernels import jit, pack, prepare, requantize
 from octolite.kernels.dot import activate, rescale
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import INPUT, OUTPUT, Launch, Place
+from octolite.kernels.launch import INPUT, OUTPUT, Launch, Operand, Place
 from octolite.kernels.layer import COPY_TILE, Layer
 from octolite.kernels.record import Record
 from octolite.kernels.simd import F32, I8, I16, I32, I64, PTR, Builder, Value, vec
-from octolite.kernels.spec import DepthwiseConv2D
+from octolite.kernels.spec import DepthwiseConv2D, Quantized
 from octolite.kernels.window import Image, Pair, Window, window_of
 
 ARGS = Record(
-    a=PTR,  # image: float32, or codes with their padding [batch, height, width, channels]
+    a=PTR,  # image: float32, codes, or codes with their padding [batch, height, width, channels]
     image_bytes=I64,
     row_bytes=I64,
     pixel_bytes=I64,
@@ -51,13 +51,15 @@ ARGS = Record(
     row_scale=PTR,  # float32 [batch]
     row_zero=PTR,  # int32 [batch], of the stored code
     bias=PTR,  # float32 [padded channels]
-    out=PTR,  # float32 [batch, rows, columns, channels]
+    out=PTR,  # float32 or codes [batch, rows, columns, channels]
     channels=I64,
     channel_chunk=I64,  # channels of a row that are gone through before the next ones
     rows=I64,
     columns=I64,
     low=F32,
     high=F32,
+    zero=I64,  # of the image's codes  (codes only)
+    **requantize.FIELDS,  # where results are codes; the tables are [padded channels]
 )
 
 # Output pixels that are computed together, and the widest window (and stride) for which they are;
@@ -71,17 +73,34 @@ AHEAD = 2
 _KEPT = 2304
 
 
-def unit(hybrid: bool, curved: bool, width: int, stride: int, dilation: int) -> Unit:
-    """The kernel for windows of ``width`` columns, with their stride and dilation along a row."""
+@dataclass(frozen=True)
+class Codes:
+    """What the code for layers of codes depends on: their type, and how sums become such."""
+
+    dtype: DType
+    ending: requantize.Ending
+
+
+def unit(
+    hybrid: bool, curved: bool, width: int, stride: int, dilation: int, codes: Codes | None = None
+) -> Unit:
+    """The kernel for windows of ``width`` columns, with their stride and dilation along a row.
+    ``codes``: for layers of codes throughout."""
     block = (width, stride, dilation) if max(width, stride) <= WIDEST else None
+
+    def make(module: Any, isa: Isa, name: str) -> _Block:
+        if codes is not None:
+            return _CodesBlock(module, isa, name, codes)
+        return (_HybridBlock if hybrid else _Block)(module, isa, name, curved)
 
     def emit(module: Any, isa: Isa) -> None:
         if block is not None:
-            _emit_inner(module, isa, hybrid, curved, *block)
-        _emit_edge(module, isa, hybrid, curved)
-        _emit_row(module, block is not None)
+            _emit_inner(make(module, isa, "inner"), *block)
+        _emit_edge(make(module, isa, "edge"))
+        _emit_row(module, block is not None, 4 if codes is None else codes.ending.item)
 
-    return Unit(f"depthwise hybrid={hybrid} tanh={curved} {block}", ("depthwise",), emit)
+    key = f"depthwise hybrid={hybrid} tanh={curved} {block} {codes}"
+    return Unit(key, ("depthwise",), emit)
 
 
 def _taps(
@@ -96,8 +115,8 @@ def _taps(
     return first, k.smin(first_at(size - start), kernel)
 
 
-def _emit_row(module: Any, blocks: bool) -> None:
-    """``depthwise(args, tile)``: one row of output pixels."""
+def _emit_row(module: Any, blocks: bool, item: int) -> None:
+    """``depthwise(args, tile)``: one row of output pixels, results of ``item`` bytes."""
     k = Builder(module, "depthwise", (PTR, I64))
     address, row = k.args
     args = ARGS.load(k, address)
@@ -107,11 +126,11 @@ def _emit_row(module: Any, blocks: bool) -> None:
     top = (y + first * args.dilation_h) * args.row_bytes
     line = args.a + image * args.image_bytes + top
     weights = args.weights + first * args.kernel_w * args.weight_bytes
-    out = args.out + row * args.columns * args.channels * 4
+    out = args.out + row * args.columns * args.channels * item
 
     def call(name: str, column: Value, channels: tuple[Value, Value]) -> None:
         x = column * args.stride_w - args.left
-        at, to = line + x * args.pixel_bytes, out + column * args.channels * 4
+        at, to = line + x * args.pixel_bytes, out + column * args.channels * item
         taps = _taps(k, x, args.width, args.kernel_w, args.dilation_w)
         values = [address, image, at, weights, to, last - first, *taps, *channels]
         k.ir.call(k.module.globals[name], [v.raw for v in values])
@@ -136,12 +155,10 @@ def _emit_row(module: Any, blocks: bool) -> None:
 _BLOCK = (PTR, I64, PTR, PTR, PTR, I64, I64, I64, I64, I64)
 
 
-def _emit_inner(
-    module: Any, isa: Isa, hybrid: bool, curved: bool, width: int, stride: int, dilation: int
-) -> None:
+def _emit_inner(block: _Block, width: int, stride: int, dilation: int) -> None:
     """``inner``: ``PIXELS`` output pixels, all taps of each row of the window."""
 
-    def add_row(block: _Block, at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
+    def add_row(at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
         weights = [block.load_w(w_at + block.args.weight_bytes * tap) for tap in range(width)]
         columns: dict[int, Value] = {}
         for tap in range(width):
@@ -155,65 +172,63 @@ def _emit_inner(
                 block.k.prefetch(at + block.args.pixel_bytes * column)
         return sums
 
-    _Block(module, isa, "inner", hybrid, curved).emit(PIXELS, add_row)
+    block.emit(PIXELS, add_row)
 
 
-def _emit_edge(module: Any, isa: Isa, hybrid: bool, curved: bool) -> None:
+def _emit_edge(block: _Block) -> None:
     """``edge``: one output pixel, the taps that it is told. One vector would wait for its sum."""
 
-    def add_row(block: _Block, at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
+    def add_row(at: Value, w_at: Value, sums: list[Value]) -> list[Value]:
         step = block.args.pixel_bytes * block.args.dilation_w
         with block.k.loop(block.first_tap, block.last_tap, carry=sums) as loop:
             x_at, tap = at + loop.index * step, w_at + loop.index * block.args.weight_bytes
             for v, acc in enumerate(loop.carry):
-                x = block.load_a(x_at + block.a_bytes * v)
-                loop.carry[v] = block.add(acc, x, block.load_w(tap + block.w_bytes * v))
+                x = block.load_a(x_at + block.a_item * block.isa.lanes * v)
+                w = block.load_w(tap + block.w_item * block.isa.lanes * v)
+                loop.carry[v] = block.add(acc, x, w)
         return loop.carry
 
-    _Block(module, isa, "edge", hybrid, curved).emit(1, add_row, VECTORS)
+    block.emit(1, add_row, VECTORS)
+
+
+AddRow = Callable[[Value, Value, list[Value]], list[Value]]
 
 
 class _Block:
-    """A block under construction: how it loads, sums and finishes."""
+    """A block under construction, of floats: how it loads, sums and finishes."""
 
-    def __init__(self, module: Any, isa: Isa, name: str, hybrid: bool, curved: bool) -> None:
+    a_item = w_item = out_item = 4
+    element = F32
+
+    def __init__(self, module: Any, isa: Isa, name: str, curved: bool = False) -> None:
         self.k = k = Builder(module, name, _BLOCK, local=True)
         address, self.image, self.a, self.w, self.out, self.tap_rows, *ranges = k.args
         self.first_tap, self.last_tap, self.first_channel, self.last_channel = ranges
         self.args: SimpleNamespace = ARGS.load(k, address)
-        self.isa, self.hybrid, self.curved = isa, hybrid, curved
-        self.real, self.whole = vec(F32, isa.lanes), vec(I32, isa.lanes)
-        self.a_bytes = isa.lanes * (isa.dot.code.itemsize if hybrid else 4)  # of a vector
-        self.w_bytes = isa.lanes * (2 if hybrid else 4)
+        self.isa, self.curved = isa, curved
+        self.kind = vec(self.element, isa.lanes)
         self.mask: Value | None = None
-        if hybrid:
-            self.scale = k.load(F32, self.args.row_scale + self.image * 4)
-            self.zero = k.load(I32, self.args.row_zero + self.image * 4)
 
     def load_a(self, at: Value) -> Value:
-        if not self.hybrid:  # a float image may end with its last pixel; codes have slack
-            if self.mask is None:
-                return self.k.load(self.real, at)
-            return self.k.load_first(self.real, at, self.mask)
-        tile = self.isa.dot
-        element = I8 if tile.code.itemsize == 1 else I16
-        codes = self.k.load(vec(element, self.isa.lanes), at)
-        return codes.zext(I32) if tile.offset else codes.sext(I32)
+        if self.mask is None:  # the image may end with its last pixel
+            return self.k.load(self.kind, at)
+        return self.k.load_first(self.kind, at, self.mask)
 
     def load_w(self, at: Value) -> Value:
-        if not self.hybrid:
-            return self.k.load(self.real, at)
-        return self.k.load(vec(I16, self.isa.lanes), at).sext(I32)
+        return self.k.load(self.kind, at)
 
     def add(self, acc: Value, x: Value, w: Value) -> Value:
-        return acc + x * w if self.hybrid else self.k.fma(x, w, acc)
+        return self.k.fma(x, w, acc)
 
-    def emit(
-        self,
-        pixels: int,
-        add_row: Callable[[_Block, Value, Value, list[Value]], list[Value]],
-        together: int = 1,
-    ) -> None:
+    def begin(self, c: Value) -> Value:
+        """What sums of the channels from ``c`` on begin with."""
+        return self.k.const(self.kind, 0)
+
+    def finish(self, acc: Value, c: Value) -> Value:
+        result = acc + self.k.load(self.kind, self.args.bias + c * 4)
+        return activate(self.k, self.args, result, self.curved)
+
+    def emit(self, pixels: int, add_row: AddRow, together: int = 1) -> None:
         """All channels, by so many vectors together, single vectors, and then what is left."""
         k, lanes = self.k, self.isa.lanes
         done, last = self.first_channel, self.last_channel
@@ -221,41 +236,98 @@ class _Block:
             step = lanes * vectors
             stop = done + (last - done) // step * step
             with k.loop(done, stop, step) as loop:
-                self._vectors(pixels, vectors, add_row, loop.index)
+                self.emit_vectors(pixels, vectors, add_row, loop.index)
             done = stop
         with k.when(done < last):
-            self.mask = k.first(last - done, lanes)
-            self._vectors(pixels, 1, add_row, done)
+            self.emit_rest(pixels, add_row, done, last)
         k.ret()
 
-    def _vectors(
-        self, pixels: int, vectors: int, add_row: Callable[..., list[Value]], c: Value
-    ) -> None:
+    def emit_rest(self, pixels: int, add_row: AddRow, done: Value, last: Value) -> None:
+        """The channels behind the last whole vector."""
+        self.mask = self.k.first(last - done, self.isa.lanes)
+        self.emit_vectors(pixels, 1, add_row, done)
+
+    def emit_vectors(self, pixels: int, vectors: int, add_row: AddRow, c: Value) -> None:
         """The sums [pixel, vector], flat, from channel ``c`` on."""
         k, args, lanes = self.k, self.args, self.isa.lanes
-        start = [k.const(self.whole if self.hybrid else self.real, 0)] * (pixels * vectors)
+        start = [self.begin(c + v * lanes) for v in range(vectors)] * pixels
         with k.loop(0, self.tap_rows, carry=start) as rows:
             row = rows.index * args.dilation_h * args.row_bytes
             taps = rows.index * args.kernel_w * args.weight_bytes
-            at = self.a + row + c // lanes * self.a_bytes
-            w_at = self.w + taps + c // lanes * self.w_bytes
-            rows.carry = add_row(self, at, w_at, list(rows.carry))
+            at = self.a + row + c * self.a_item
+            w_at = self.w + taps + c * self.w_item
+            rows.carry = add_row(at, w_at, list(rows.carry))
         for slot, acc in enumerate(rows.carry):
             channel = c + slot % vectors * lanes
-            at = self.out + (args.channels * (slot // vectors) + channel) * 4
-            result = self._finish(acc, channel)
-            if self.mask is None:
-                k.store(result, at)
-            else:
-                k.store_first(result, at, self.mask)
+            at = self.out + (args.channels * (slot // vectors) + channel) * self.out_item
+            self.store(self.finish(acc, channel), at)
 
-    def _finish(self, acc: Value, c: Value) -> Value:
-        k, args = self.k, self.args
-        if self.hybrid:
-            result = rescale(k, args, c * 4, acc, self.scale, self.zero)
+    def store(self, x: Value, at: Value) -> None:
+        if self.mask is None:
+            self.k.store(x, at)
         else:
-            result = acc + k.load(self.real, args.bias + c * 4)
-        return activate(k, args, result, self.curved)
+            self.k.store_first(x, at, self.mask)
+
+
+class _HybridBlock(_Block):
+    """Codes, which have slack behind the last, become floats."""
+
+    w_item = 2
+    element = I32
+
+    def __init__(self, module: Any, isa: Isa, name: str, curved: bool) -> None:
+        super().__init__(module, isa, name, curved)
+        self.a_item = isa.dot.code.itemsize
+        self.scale = self.k.load(F32, self.args.row_scale + self.image * 4)
+        self.zero = self.k.load(I32, self.args.row_zero + self.image * 4)
+
+    def load_a(self, at: Value) -> Value:
+        tile = self.isa.dot
+        element = I8 if tile.code.itemsize == 1 else I16
+        codes = self.k.load(vec(element, self.isa.lanes), at)
+        return codes.zext(I32) if tile.offset else codes.sext(I32)
+
+    def load_w(self, at: Value) -> Value:
+        return self.k.load(vec(I16, self.isa.lanes), at).sext(I32)
+
+    def add(self, acc: Value, x: Value, w: Value) -> Value:
+        return acc + x * w
+
+    def finish(self, acc: Value, c: Value) -> Value:
+        result = rescale(self.k, self.args, c * 4, acc, self.scale, self.zero)
+        return activate(self.k, self.args, result, self.curved)
+
+
+class _CodesBlock(_HybridBlock):
+    """Codes become codes. The image is read as it is: a window that reaches over a border sees
+    nothing there, as if it saw the zero point."""
+
+    def __init__(self, module: Any, isa: Isa, name: str, codes: Codes) -> None:
+        _Block.__init__(self, module, isa, name)
+        self.unsigned, self.ending = codes.dtype.kind == "u", codes.ending
+        self.a_item, self.out_item = codes.dtype.numpy.itemsize, codes.ending.item
+        self.zero = self.args.zero.trunc(I32).splat(isa.lanes)
+
+    def load_a(self, at: Value) -> Value:
+        k, kind = self.k, vec(I8 if self.a_item == 1 else I16, self.isa.lanes)
+        codes = k.load(kind, at) if self.mask is None else k.load_first(kind, at, self.mask)
+        return (codes.zext(I32) if self.unsigned else codes.sext(I32)) - self.zero
+
+    def begin(self, c: Value) -> Value:
+        return self.k.load(self.kind, self.args.start + c * 4)
+
+    def finish(self, acc: Value, c: Value) -> Value:
+        return requantize.codes(self.k, self.isa, self.ending, self.args, c, [acc])
+
+    def emit_rest(self, pixels: int, add_row: AddRow, done: Value, last: Value) -> None:
+        """The last whole vector once more, if there are as many channels."""
+        lanes = self.isa.lanes
+        with self.k.either(last >= lanes) as (many, few):
+            with many:
+                self.emit_vectors(pixels, 1, add_row, last - lanes)
+            with few:
+                self.mask = self.k.first(last - done, lanes)
+                self.emit_vectors(pixels, 1, add_row, done)
 
 
 # Layer -----------------------------------------------------------------------------------
@@ -273,6 +345,7 @@ class DepthwiseLayer(Layer):
         weights: Array,
         bias: Array | None,
         weight_scale: Array | None,
+        codes: Codes | None = None,
     ) -> None:
         tile = isa.dot if request.hybrid else isa.real
         super().__init__(request, isa, tile, "depthwise")
@@ -286,16 +359,8 @@ class DepthwiseLayer(Layer):
         self.bias = pack.channel_lines(pack.channel_vector(bias, channels, 0), lanes, f32)
         total = flat.sum(axis=0, dtype=np.int32) if request.hybrid else np.zeros(channels, i32)
         self.total = pack.channel_lines(total, lanes, i32)
-        self._fn = jit.load(
-            unit(
-                request.hybrid,
-                self.curved,
-                request.kernel[1],
-                request.stride[1],
-                request.dilation[1],
-            ),
-            isa,
-        )["depthwise"]
+        windows = request.kernel[1], request.stride[1], request.dilation[1]
+        self._fn = jit.load(unit(request.hybrid, self.curved, *windows, codes), isa)["depthwise"]
 
     def launch(
         self,
@@ -306,23 +371,41 @@ class DepthwiseLayer(Layer):
     ) -> Launch:
         """Lay the convolution out; see :meth:`octolite.kernels.layers.ConvLayer.launch`."""
         given = window_of(self.request, input_shape, padding, output_hw)
-        batch, height, width, _ = given.shape
-        rows, columns = given.output
-        pixels = batch * rows * columns
-        launch = Launch((batch, rows, columns, self.channels), pixels * self.weights.size)
+        launch = Launch((*given.shape[:1], *given.output, self.channels), 0)
         if 0 in launch.output_shape:
             return launch
+        launch.macs = math.prod(launch.output_shape[:3]) * self.weights.size
         source = self._repeated(launch, math.prod(given.shape))
-        shape = (batch, height, width, self.channels)
-        window = Window(
-            shape, given.kernel, given.stride, given.dilation, given.padding, given.output
-        )
-        pixel = self.channels * self.tile.code.itemsize
-        image = Image(source, height * width * pixel, width * pixel)
+        window = replace(given, shape=(*given.shape[:3], self.channels))
+        image, window = self._image(launch, source, window, threads)
+        self._add(launch, image, window)
+        return launch
+
+    @property
+    def _item(self) -> int:
+        """Bytes of what the input holds."""
+        return 4
+
+    def _image(
+        self, launch: Launch, source: Place, window: Window, threads: int
+    ) -> tuple[Image, Window]:
+        """What is read, and the windows over it."""
         if self.request.hybrid:
+            (height, width), shape = window.padded, window.shape
             image = self._code_image(launch, source, window, threads)
-            (height, width), window = window.padded, replace(window, padding=(0, 0))
-        top, left = window.padding
+            padded = (shape[0], height, width, shape[3])
+            return image, replace(window, shape=padded, padding=(0, 0))
+        return self._as_it_is(source, window), window
+
+    def _as_it_is(self, source: Place, window: Window) -> Image:
+        _, height, width, channels = window.shape
+        row_bytes = width * channels * self._item
+        return Image(source, height * row_bytes, row_bytes)
+
+    def _add(self, launch: Launch, image: Image, window: Window, **codes: Operand) -> None:
+        """The step that computes. ``codes``: operands for layers of codes."""
+        batch, height, width, _ = window.shape
+        (rows, columns), (top, left) = window.output, window.padding
         reach, stride = (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1]
         inner_first = min(columns, -(-left // stride))
         inner_last = min(columns, max(inner_first, (width - reach + left) // stride + 1))
@@ -334,7 +417,7 @@ class DepthwiseLayer(Layer):
             a=image.place,
             image_bytes=image.image_bytes,
             row_bytes=image.row_bytes,
-            pixel_bytes=pixel,
+            pixel_bytes=self._pixel_bytes,
             height=height,
             width=width,
             top=top,
@@ -361,8 +444,12 @@ class DepthwiseLayer(Layer):
             columns=columns,
             low=self.low,
             high=self.high,
+            **{"zero": 0, **requantize.NONE, **codes},
         )
-        return launch
+
+    @property
+    def _pixel_bytes(self) -> int:
+        return self.channels * self.tile.code.itemsize
 
     def _channel_chunk(self) -> int:
         """Channels whose weights stay in the first cache, and the pixels around with them."""
@@ -371,13 +458,13 @@ class DepthwiseLayer(Layer):
 
     def _repeated(self, launch: Launch, size: int) -> Place:
         """The input with each channel ``multiplier`` times."""
-        times = self.request.multiplier
+        times, item = self.request.multiplier, self._item
         if times == 1:
             return INPUT
-        out = launch.reserve(size * times * 4)
+        out = launch.reserve(size * times * item)
         launch.add(
             "repeat channels",
-            jit.load(prepare.float_unit(), self.isa)["repeat"],
+            jit.load(prepare.repeat_unit(item), self.isa)["repeat"],
             prepare.REPEAT,
             -(-size // COPY_TILE),
             source=INPUT,
@@ -387,3 +474,38 @@ class DepthwiseLayer(Layer):
             chunk=COPY_TILE,
         )
         return out
+
+
+class QuantizedDepthwiseLayer(DepthwiseLayer):
+    """A depthwise convolution of codes. ``weights``: codes [1, kh, kw, channels · multiplier]."""
+
+    def __init__(self, request: Quantized, isa: Isa, weights: Array, bias: Array | None) -> None:
+        layer = request.layer
+        assert isinstance(layer, DepthwiseConv2D)
+        self.codes = request
+        filters = weights.astype(np.int16) - np.int16(request.weight_zero)
+        ending = requantize.Ending.of(request.result)
+        super().__init__(layer, isa, filters, None, None, Codes(request.dtype, ending))
+        self.label = self.label.replace("hybrid", "integer", 1)
+        start = np.zeros(self.channels, np.int64) if bias is None else bias.astype(np.int64)
+        self._operands = requantize.operands(
+            request.result,
+            start,
+            lambda values, dtype: pack.channel_lines(values, isa.lanes, dtype),
+        )
+
+    @property
+    def _item(self) -> int:
+        return self.codes.dtype.numpy.itemsize
+
+    @property
+    def _pixel_bytes(self) -> int:
+        return self.channels * self._item
+
+    def _image(
+        self, launch: Launch, source: Place, window: Window, threads: int
+    ) -> tuple[Image, Window]:
+        return self._as_it_is(source, window), window
+
+    def _add(self, launch: Launch, image: Image, window: Window, **codes: Operand) -> None:
+        super()._add(launch, image, window, zero=self.codes.zero, **self._operands)

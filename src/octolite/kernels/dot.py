@@ -14,7 +14,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from octolite.kernels import microscaled
+from octolite.kernels import microscaled, requantize
 from octolite.kernels.isa import Isa, Tile
 from octolite.kernels.jit import Unit
 from octolite.kernels.maths import clamp, tanh
@@ -38,7 +38,7 @@ ARGS = Record(
     row_scale=PTR,  # float32                                        (hybrid only)
     row_zero=PTR,  # int32, of the stored code                       (hybrid only)
     row_cross=PTR,  # int32: of activations  (crossed tiles only)
-    out=PTR,  # float32
+    out=PTR,  # float32, or codes
     out_at=PTR,  # int64 [rows + slack]: where the results of each row start in out, in bytes
     residual=PTR,  # float32, laid out as out: what is added before the activation (if asked for)
     low=F32,  # the activation clamps to these
@@ -49,6 +49,7 @@ ARGS = Record(
     panel_count=I64,
     panel_chunk=I64,  # panels of a tile
     record_tiles=I64,  # tiles of a record
+    **requantize.FIELDS,  # where results are codes; the tables are [panels, width]
 )
 
 
@@ -56,10 +57,16 @@ ARGS = Record(
 _FETCHED = 20 * 1024
 
 
-def unit(tile: Tile, curved: bool, centred: bool = False, residual: bool = False) -> Unit:
+def unit(
+    tile: Tile,
+    curved: bool,
+    centred: bool = False,
+    residual: bool = False,
+    ending: requantize.Ending | None = None,
+) -> Unit:
     """The dot kernel of ``tile``. ``curved`` ends in tanh instead of a clamp; ``centred`` codes
     are kept less their zero point; ``residual`` adds what is at hand in the shape of the
-    results."""
+    results. ``ending``: how sums become codes instead of floats."""
     if tile.sum != I32:
         finish = _real_epilogue
     else:
@@ -67,11 +74,14 @@ def unit(tile: Tile, curved: bool, centred: bool = False, residual: bool = False
 
     def emit(module: Any, isa: Isa) -> None:
         for height in tile.heights:
-            _emit_block(module, tile, height, finish, curved, residual)
+            if ending is not None:
+                _emit_codes(module, isa, tile, height, ending)
+            else:
+                _emit_block(module, tile, height, finish, curved, residual)
         _emit_walk(module, tile)
 
     shape = f"{tile.name} {tile.heights}x{tile.width}"
-    key = f"dot {shape} tanh={curved} centred={centred} residual={residual}"
+    key = f"dot {shape} tanh={curved} centred={centred} residual={residual} codes={ending}"
     return Unit(key, ("dot",), emit)
 
 
@@ -136,22 +146,16 @@ def _emit_block(
 
     Rows past the last repeat it: the tables are padded so, and the results are the same.
     """
-    k = Builder(module, f"block{height}", (PTR, I64, I64), local=True)
-    address, row, panel = k.args
-    args = ARGS.load(k, address)
-    place = args.panel_at + panel * 24
-    base = args.a + k.load(I64, place)
-    starts = [base + k.load(I64, args.row_at + (row + r) * 8) for r in range(height)]
-    weights = args.panels + panel * args.panel_bytes
-    chains = 4 if height == 1 and not tile.crossed and tile.pairs is None else 1
+    k, block = _block_of(module, tile, height)
+    args, row, panel = block.args, block.row, block.panel
+    chains = _chains(tile, height)
     begin = no_sums(k, tile, height, chains)
     if tile.crossed:
         begin = _cross_terms(k, tile, args, row, panel, height)
-    sums = _accumulate(k, tile, args, starts, weights, begin, chains)
+    sums = _accumulate(k, tile, args, block.starts, block.weights, begin, chains)
 
-    count = k.load(I64, place + 16)
-    first = k.load(I64, place + 8) * 4
-    outs = [k.load(I64, args.out_at + (row + r) * 8) + first for r in range(height)]
+    outs = [k.load(I64, args.out_at + (row + r) * 8) + block.first * 4 for r in range(height)]
+    count = block.count
     results = finish(k, tile, args, row, panel, sums)
 
     def end(x: Value, at: Value, mask: Value | None) -> None:
@@ -170,6 +174,56 @@ def _emit_block(
                 mask = k.first(count - tile.lanes * v, tile.lanes)
                 for at, line in zip(outs, results, strict=True):
                     end(line[v], at + 4 * tile.lanes * v, mask)
+    k.ret()
+
+
+def _block_of(module: Any, tile: Tile, height: int) -> tuple[Builder, SimpleNamespace]:
+    """A block under construction: its arguments, where its rows start, its weights, its ``first``
+    channel and the ``count`` of its channels."""
+    k = Builder(module, f"block{height}", (PTR, I64, I64), local=True)
+    address, row, panel = k.args
+    args = ARGS.load(k, address)
+    place = args.panel_at + panel * 24
+    base = args.a + k.load(I64, place)
+    block = SimpleNamespace(args=args, row=row, panel=panel)
+    block.starts = [base + k.load(I64, args.row_at + (row + r) * 8) for r in range(height)]
+    block.weights = args.panels + panel * args.panel_bytes
+    block.first, block.count = k.load(I64, place + 8), k.load(I64, place + 16)
+    return k, block
+
+
+def _chains(tile: Tile, height: int) -> int:
+    """How many sums of each result run side by side."""
+    return 4 if height == 1 and not tile.crossed and tile.pairs is None else 1
+
+
+def _emit_codes(module: Any, isa: Isa, tile: Tile, height: int, ending: requantize.Ending) -> None:
+    """:func:`_emit_block` where sums, which begin with the bias and all that zero points add,
+    become codes."""
+    k, block = _block_of(module, tile, height)
+    args, lane = block.args, block.panel * tile.width
+    kind = vec(I32, tile.lanes)
+    starts = [k.load(kind, args.start + (lane + v * tile.lanes) * 4) for v in range(tile.vectors)]
+    chains = _chains(tile, height)
+    begin = no_sums(k, tile, height, chains)
+    if tile.zero is None:
+        begin[: height * tile.vectors] = starts * height
+    sums = _accumulate(k, tile, args, block.starts, block.weights, begin, chains)
+    if tile.zero is not None:
+        sums = [[x + y for x, y in zip(line, starts, strict=True)] for line in sums]
+
+    results = [requantize.codes(k, isa, ending, args, lane, line) for line in sums]
+    outs = [
+        args.out + k.load(I64, args.out_at + (block.row + r) * 8) + block.first * ending.item
+        for r in range(height)
+    ]
+    with k.either(block.count >= tile.width) as (full, partial):
+        with full:
+            for at, codes in zip(outs, results, strict=True):
+                requantize.store(k, isa, codes, at)
+        with partial:
+            for at, codes in zip(outs, results, strict=True):
+                requantize.store(k, isa, codes, at, block.count)
     k.ret()
 
 

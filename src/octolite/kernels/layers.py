@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from octolite.ir.types import Array
-from octolite.kernels import pack, strassen
+from octolite.kernels import pack, requantize, strassen
 from octolite.kernels.isa import Isa, Tile
-from octolite.kernels.launch import INPUT, NOWHERE, SECOND, Launch, Place
+from octolite.kernels.launch import INPUT, NOWHERE, SECOND, Launch, Operand, Place
 from octolite.kernels.layer import Layer
 from octolite.kernels.products import Product, Rows, add
 from octolite.kernels.spec import Conv2D, FullyConnected, per_pixel
@@ -33,7 +34,9 @@ class DotLayer(Layer):
         weights: Array,
         bias: Array | None,
         weight_scale: Array | None,
+        given: Tile | None = None,
     ) -> None:
+        """``given``: the tile, if it is not to be chosen here."""
         tile = isa.dot if request.hybrid else isa.real
         by_row = isinstance(request, FullyConnected) or per_pixel(request)
         fewer = request.hybrid and by_row and strassen.tile_of(isa) is not None
@@ -42,6 +45,7 @@ class DotLayer(Layer):
         groups = request.groups if isinstance(request, Conv2D) else 1
         if isinstance(request, Conv2D) and not request.hybrid:
             tile = tile.fitting(request.out_channels // groups)
+        tile = given or tile
         super().__init__(request, isa, tile, f"dot {tile.name} {tile.heights[-1]}x{tile.width}")
         self.depth = weights.shape[2]
         self.channels = weights.shape[0]
@@ -109,12 +113,15 @@ class DotLayer(Layer):
         threads: int,
         products: tuple[Array, Tile],
         out_at: Array | None = None,
+        ending: requantize.Ending | None = None,
+        codes: Mapping[str, Operand] = requantize.NONE,
     ) -> None:
         """Have the products computed. ``out_at``: where the results of each row start, in bytes,
-        if they do not lie side by side."""
+        if they do not lie side by side; ``ending``, ``codes``: see :mod:`products`."""
         data, tile = products
         if out_at is None:
-            out_at = np.arange(len(row_at), dtype=np.int64) * (self.channels * 4)
+            item = 4 if ending is None else ending.item
+            out_at = np.arange(len(row_at), dtype=np.int64) * (self.channels * item)
         product = Product(
             image,
             Rows.of_tile(tile, row_at, out_at, row_of),
@@ -125,9 +132,10 @@ class DotLayer(Layer):
             data.nbytes // self.panels.count,
             self._cross if tile.crossed and self._cross is not None else NOWHERE,
             SECOND if self._residual else NOWHERE,
+            codes,
         )
         clamp = self.low, self.high, self.curved
-        add(launch, self.label, self.isa, tile, [product], clamp, threads)
+        add(launch, self.label, self.isa, tile, [product], clamp, threads, ending)
 
 
 class FullyConnectedLayer(DotLayer):

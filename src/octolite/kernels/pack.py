@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,13 +67,6 @@ def panels(
     each = channels // groups
     per_group = -(-each // tile.width)
 
-    def spread(values: Array, dtype: np.dtype[np.generic]) -> Array:
-        """[channels, …] to [panel, width, …], zeros where a panel is not full."""
-        rest = values.shape[1:]
-        out = aligned((groups, per_group * tile.width, *rest), dtype)
-        out[:, :each] = values.reshape(groups, each, *rest)
-        return out.reshape(groups * per_group, tile.width, *rest)
-
     index = np.arange(groups * per_group)
     group, within = index // per_group, index % per_group * tile.width
     at = np.stack([group * depth, group * each + within, np.minimum(each - within, tile.width)], 1)
@@ -83,10 +77,19 @@ def panels(
     return Panels(
         _packed(tile, weights.reshape(groups, each, taps, depth), multiple),
         at.astype(np.int64),
-        spread(channel_vector(scale, channels, 1.0), f32),
-        spread(totals, i32),
-        spread(channel_vector(bias, channels, 0.0), f32),
+        spread(tile, channel_vector(scale, channels, 1.0), groups, f32),
+        spread(tile, totals, groups, i32),
+        spread(tile, channel_vector(bias, channels, 0.0), groups, f32),
     )
+
+
+def spread(tile: Tile, values: Array, groups: int, dtype: np.dtype[Any]) -> Array:
+    """One number a channel as [panel, width], zeros where a panel is not full."""
+    each = len(values) // groups
+    count = -(-each // tile.width)
+    out = aligned((groups, count * tile.width), dtype)
+    out[:, :each] = values.reshape(groups, each)
+    return out.reshape(groups * count, tile.width)
 
 
 def _packed(tile: Tile, weights: Array, multiple: int) -> Array:

@@ -85,13 +85,13 @@ def unit(tile: Tile, asymmetric: bool) -> Unit:
 
 
 def float_unit() -> Unit:
-    """Padding and repeating in float."""
+    """Padding in float."""
+    return Unit("pad", ("pad_image",), lambda module, isa: _emit_image(module, isa, None, False))
 
-    def emit(module: Any, isa: Isa) -> None:
-        _emit_image(module, isa, None, False)
-        _emit_repeat(module)
 
-    return Unit("pad", ("pad_image", "repeat"), emit)
+def repeat_unit(item: int) -> Unit:
+    """Repeating elements of ``item`` bytes."""
+    return Unit(f"repeat {item}", ("repeat",), lambda module, isa: _emit_repeat(module, item))
 
 
 # Ranges ------------------------------------------------------------------------------------
@@ -387,13 +387,14 @@ def _join_parts(k: Builder, args: SimpleNamespace, image: Value) -> tuple[Value,
     return tuple(loop.carry)  # type: ignore[return-value]
 
 
-def _emit_repeat(module: Any) -> None:
-    """``repeat(args, tile)``: each of a chunk of floats ``times`` times in a row."""
+def _emit_repeat(module: Any, item: int) -> None:
+    """``repeat(args, tile)``: each of a chunk of elements ``times`` times in a row."""
     k = Builder(module, "repeat", (PTR, I64))
     args = REPEAT.load(k, k.args[0])
+    element = {1: I8, 2: I16, 4: I32}[item]
     first = k.args[1] * args.chunk
     with k.loop(first, k.smin(first + args.chunk, args.size)) as outer:
-        x = k.load(F32, args.source + outer.index * 4)
+        x = k.load(element, args.source + outer.index * item)
         with k.loop(0, args.times) as inner:
-            k.store(x, args.out + (outer.index * args.times + inner.index) * 4)
+            k.store(x, args.out + (outer.index * args.times + inner.index) * item)
     k.ret()

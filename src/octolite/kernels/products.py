@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from octolite.ir.types import Array
-from octolite.kernels import dot, jit
+from octolite.kernels import dot, jit, requantize
 from octolite.kernels.isa import Isa
 from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand
 from octolite.kernels.pack import Panels, round_up
@@ -57,7 +57,8 @@ class Product:
 
     A row is read in segments of ``depth`` activations, which start ``taps`` bytes behind its own
     start. ``data``: the packed weights, where they are not those of ``panels``; ``cross``: see
-    :func:`octolite.kernels.dot.run_crossed`; ``residual``: what is added to the results.
+    :func:`octolite.kernels.dot.run_crossed`; ``residual``: what is added to the results;
+    ``codes``: what makes codes of sums.
     """
 
     image: Image
@@ -69,6 +70,7 @@ class Product:
     panel_bytes: int
     cross: Operand = NOWHERE
     residual: Operand = NOWHERE
+    codes: Mapping[str, Operand] = field(default_factory=lambda: requantize.NONE)
 
     def macs(self, tile: Tile) -> int:
         """Products of activations and weights."""
@@ -84,10 +86,12 @@ def add(
     products: Sequence[Product],
     clamp: tuple[float, float, bool],
     threads: int,
+    ending: requantize.Ending | None = None,
 ) -> None:
     """Have ``products`` computed by one step into the output of ``launch``.
 
-    ``clamp``: as :func:`octolite.kernels.clamp.bounds` gives it.
+    ``clamp``: as :func:`octolite.kernels.clamp.bounds` gives it; ``ending``: how sums become codes,
+    where results are not floats.
     """
     low, high, curved = clamp
     share = -(-4 * threads // max(len(products), 1)) if threads > 1 else 1
@@ -122,13 +126,14 @@ def add(
             "panel_count": product.panels.count,
             "panel_chunk": panel_chunk,
             "record_tiles": tiles,
+            **product.codes,
         }
         for product, ((row_chunk, row_chunks), (panel_chunk, _)) in zip(products, cut, strict=True)
     ]
     if records:
         centred = tile.centred and all(p.image.zero is NOWHERE for p in products)
         residual = any(p.residual is not NOWHERE for p in products)
-        fn = jit.load(dot.unit(tile, curved, centred, residual), isa)["dot"]
+        fn = jit.load(dot.unit(tile, curved, centred, residual, ending), isa)["dot"]
         first, *more = records
         launch.add(label, fn, dot.ARGS, tiles * len(records), *more, **first)
 

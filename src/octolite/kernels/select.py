@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from octolite.errors import KernelError
-from octolite.ir.types import Array
+from octolite.ir.types import UINT8, Array
 from octolite.kernels import isa as isas
 from octolite.kernels import matmul, pointwise, strassen, winograd
 from octolite.kernels.copy import CopyLayer
-from octolite.kernels.depthwise import DepthwiseLayer
+from octolite.kernels.depthwise import DepthwiseLayer, QuantizedDepthwiseLayer
 from octolite.kernels.expression import Expression
 from octolite.kernels.extremum import ArgExtremumLayer
 from octolite.kernels.launch import Launch
@@ -43,7 +43,7 @@ from octolite.kernels.spec import (
     L2Normalization,
     Lookup,
     Pool2D,
-    QuantizedConv2D,
+    Quantized,
     Recurrent,
     Reduce,
     Request,
@@ -140,12 +140,16 @@ def _convolution(request: Conv2D, isa: isas.Isa, weights: Array, *rest: Any) -> 
     return ConvLayer(request, isa, lined, *rest)
 
 
-def _quantized(request: QuantizedConv2D, isa: isas.Isa, constants: Constants) -> Kernel:
-    weights, bias = constants["weights"], constants.get("bias")
-    if weights.data.dtype != np.int8 or weights.scale is None:
-        raise KernelError(f"{request}: the weights are no int8 codes with a scale")
-    lined = weights.data.reshape(request.conv.out_channels, *segments(request.conv))
-    return QuantizedLayer(request, isa, lined, None if bias is None else bias.data, weights.scale)
+def _quantized(request: Quantized, isa: isas.Isa, constants: Constants) -> Kernel:
+    weights, bias = constants["weights"].data, constants.get("bias")
+    expected = np.uint8 if request.dtype is UINT8 else np.int8
+    if weights.dtype != expected:
+        raise KernelError(f"{request}: the weights are {weights.dtype}, not {expected.__name__}")
+    added = None if bias is None else bias.data
+    if isinstance(request.layer, DepthwiseConv2D):
+        return QuantizedDepthwiseLayer(request, isa, weights, added)
+    lined = weights.reshape(request.layer.out_channels, *segments(request.layer))
+    return QuantizedLayer(request, isa, lined, added)
 
 
 def _transposed(request: TransposeConv2D, isa: isas.Isa, weights: Array, *rest: Any) -> Kernel:
@@ -159,7 +163,7 @@ def _transposed(request: TransposeConv2D, isa: isas.Isa, weights: Array, *rest: 
 _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     FullyConnected: _weighted(_fully_connected),
     Conv2D: _weighted(_convolution),
-    QuantizedConv2D: _quantized,
+    Quantized: _quantized,
     DepthwiseConv2D: _weighted(DepthwiseLayer),
     TransposeConv2D: _weighted(_transposed),
     Recurrent: RecurrentLayer,

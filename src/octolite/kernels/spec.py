@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octolite.ir.types import Activation, Array
+from octolite.ir.fixed_point import OutputStage
+from octolite.ir.types import Activation, Array, DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,41 +152,6 @@ class Conv2D(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizedConv2D(AnyRequest):
-    """A convolution of int8 codes that gives int8 codes, to the bit as ``ops.sums`` has it.
-
-    ``conv``: hybrid, without activation; no sum of its products, zero point taken off, may reach
-    2²⁴. ``scale`` and ``zero`` are those of x, ``result_scale`` and ``result_zero`` of the result,
-    which is kept from ``low`` to ``high``. ``real``: sums are scaled in float64 and not in fixed
-    point. ``flat``: a fully connected layer, x [rows, depth] and weights [channels, depth]. The
-    bias is int32.
-    """
-
-    conv: Conv2D
-    scale: float
-    zero: int
-    result_scale: float
-    result_zero: int
-    low: int
-    high: int
-    real: bool = False
-    flat: bool = False
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("input",)
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        return ("bias",)
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
-        channels, depth = self.conv.out_channels, self.conv.in_channels
-        yield "weights", (channels, depth) if self.flat else self.conv.weight_shape
-        yield "bias", (channels,)
-
-
-@dataclass(frozen=True, slots=True)
 class DepthwiseConv2D(Request):
     """NHWC depthwise convolution; x float32 [batch, h, w, in], w [1, kh, kw, in · multiplier].
 
@@ -208,6 +174,54 @@ class DepthwiseConv2D(Request):
     @property
     def results(self) -> int:
         return self.in_channels * self.multiplier
+
+
+@dataclass(frozen=True, slots=True)
+class Requantize:
+    """How exact sums become codes: ``clamp(zero + round(factor · sum), low, high)``.
+
+    ``factor``: one, or one for each channel, which ``stage`` multiplies by and rounds. ``zero``,
+    ``low`` and ``high`` are codes of ``dtype``; the zero point of 16 bits is 0.
+    """
+
+    stage: OutputStage
+    factor: tuple[float, ...]
+    dtype: DType
+    zero: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized(AnyRequest):
+    """A convolution of codes that gives codes, to the bit as ``ops.sums`` has it.
+
+    ``layer``: hybrid, without activation. x holds codes of ``dtype`` around ``zero``, the weights
+    int8 codes around 0, or uint8 codes around ``weight_zero``; that of int16 x is 0. No sum of
+    their products, bias added, may overflow int32, nor may half of what ``result`` shifts out,
+    added to it. ``flat``: a fully connected layer, x [rows, depth] and weights [channels, depth].
+    The bias is int32 or int64.
+    """
+
+    layer: Conv2D | DepthwiseConv2D
+    dtype: DType
+    zero: int
+    weight_zero: int
+    result: Requantize
+    flat: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("input",)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return ("bias",)
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        shape = self.layer.weight_shape
+        yield "weights", (shape[0], shape[3]) if self.flat else shape
+        yield "bias", (self.layer.results,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ class Isa:
     it is exact as long as no weight is -128. ``crossed`` replaces ``dense`` where every row of
     activations has a range, and so its own codes. ``words`` takes int16 pairs on both sides, for
     codes that have outgrown bytes. ``microscaled`` takes 7-bit codes, where that is much
-    faster.
+    faster. ``masks_codes``: parts of vectors of bytes and halfwords can be loaded and stored.
+    ``high_product``: a doubled product of int32, its upper half rounded, in an instruction.
     """
 
     name: str
@@ -136,6 +137,8 @@ class Isa:
     crossed: Tile | None = None
     words: Tile | None = None
     microscaled: Tile | None = None
+    masks_codes: bool = False
+    high_product: Callable[[Builder, Value, Value], Value] | None = None
 
     @property
     def runs_here(self) -> bool:

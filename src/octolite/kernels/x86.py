@@ -161,6 +161,7 @@ AVX512VNNI = Isa(
     dot=_vnni_tile(16, (1, 2, 4, 8), 2),
     real=real_tile(16, (1, 2, 4, 8), "vfmadd"),
     words=_word_tile(16, (1, 2, 4, 8)),
+    masks_codes=True,
 )
 
 AMX = replace(

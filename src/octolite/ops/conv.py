@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.fixed_point import Codes
+from octolite.ir.fixed_point import Codes, OutputStage
 from octolite.ir.numerics import QuantizedRows
 from octolite.ir.types import (
     FLOAT32,
@@ -28,7 +29,7 @@ from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import rank_of
-from octolite.ops.sums import OutputStage, codes_of_sums, quantized_convolution, takes_weights
+from octolite.ops.sums import codes_of_sums, quantized_layer, takes_weights
 from octolite.ops.windows import Windows
 
 
@@ -60,6 +61,32 @@ class Convolution(Operator, abstract=True):
             (self.dilation_h_factor, self.dilation_w_factor),
             self.padding,
         )
+
+    @abstractmethod
+    def layer(
+        self, inputs: Sequence[Operand | None], hybrid: bool, activation: Activation
+    ) -> spec.Conv2D | spec.DepthwiseConv2D | None:
+        """What the kernels are told of the layer; ``None`` where shapes are not known."""
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | None:
+        x, w = inputs[0], inputs[1]
+        if x is None or w is None or w.data is None or x.dtype is not FLOAT32:
+            return None
+        hybrid = self.is_hybrid(inputs)
+        return self.layer(inputs, hybrid, self.activation) if hybrid or w.dtype is FLOAT32 else None
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Quantized | None:
+        layer = self.layer(inputs, True, Activation.NONE)
+        if layer is None:
+            return None
+        stage = self._stage(inputs)
+        return quantized_layer(inputs, outputs[0], layer, self.activation, stage)
+
+    @staticmethod
+    def _stage(inputs: Sequence[Operand | None]) -> OutputStage:
+        return OutputStage.of_convolution(inputs[0], inputs[2] if len(inputs) > 2 else None)
 
     def _result(self, x: Operand, w: Operand, channels: Dim) -> Sequence[TensorType]:
         shape: Shape = x.shape if x.shape is not None else (None,) * 4
@@ -140,7 +167,7 @@ class Conv2D(Convolution):
         patches = self.windows(w.shape[1:3]).patches(Codes.of(inputs[0]).centred(x).astype(real))
         filters = Codes.of(inputs[1]).centred(w).astype(real)
         sums = _ungrouped(np.matmul(*_grouped(patches, filters))).astype(np.int64)
-        stage = OutputStage.of_convolution(x, bias)
+        stage = self._stage(inputs)
         out = codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
         return out.reshape(*patches.shape[:3], len(w))
 
@@ -162,12 +189,11 @@ class Conv2D(Convolution):
         out = numerics.hybrid_output(acc, rows, scale, sums, bias, self.activation)
         return out.reshape(*patches.shape[:3], len(w))
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | None:
+    def layer(
+        self, inputs: Sequence[Operand | None], hybrid: bool, activation: Activation
+    ) -> spec.Conv2D | None:
         x, w = inputs[0], inputs[1]
-        if x is None or w is None or w.data is None or x.dtype is not FLOAT32:
-            return None
-        hybrid, groups = self.is_hybrid(inputs), self.groups(x, w)
-        if groups is None or not (hybrid or w.dtype is FLOAT32):
+        if x is None or w is None or w.data is None or not (groups := self.groups(x, w)):
             return None
         channels, height, width, depth = w.data.shape
         windows = self.windows((height, width))
@@ -178,28 +204,9 @@ class Conv2D(Convolution):
             windows.stride,
             windows.dilation,
             groups,
-            self.activation,
+            activation,
             hybrid,
         )
-
-    def integer_kernel(
-        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
-    ) -> spec.QuantizedConv2D | None:
-        x, w = inputs[0], inputs[1]
-        if x is None or w is None or w.data is None or not (groups := self.groups(x, w)):
-            return None
-        channels, height, width, depth = w.data.shape
-        windows = self.windows((height, width))
-        conv = spec.Conv2D(
-            windows.kernel,
-            depth * groups,
-            channels,
-            windows.stride,
-            windows.dilation,
-            groups,
-            hybrid=True,
-        )
-        return quantized_convolution(inputs, outputs[0], conv, self.activation)
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:
         x, w = inputs[0], inputs[1]
@@ -300,7 +307,7 @@ class DepthwiseConv2D(Convolution):
         few = x.itemsize == 1 and filters[..., 0].size * 255**2 < 2**24
         real = np.float32 if few else np.float64
         sums = self._accumulate(codes.astype(real), filters.astype(real), 0).astype(np.int64)
-        stage = OutputStage.of_convolution(x, bias)
+        stage = self._stage(inputs)
         return codes_of_sums(sums, bias, inputs[0], inputs[1], outputs[0], self.activation, stage)
 
     def hybrid(
@@ -316,12 +323,11 @@ class DepthwiseConv2D(Convolution):
         )
         return out.reshape(acc.shape)
 
-    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Request | None:
+    def layer(
+        self, inputs: Sequence[Operand | None], hybrid: bool, activation: Activation
+    ) -> spec.DepthwiseConv2D | None:
         x, w = inputs[0], inputs[1]
-        if x is None or w is None or w.data is None or x.dtype is not FLOAT32:
-            return None
-        hybrid, multiplier = self.is_hybrid(inputs), self.multiplier(x, w)
-        if multiplier is None or not (hybrid or w.dtype is FLOAT32):
+        if x is None or w is None or w.data is None or not (multiplier := self.multiplier(x, w)):
             return None
         windows = self.windows(w.data.shape[1:3])
         return spec.DepthwiseConv2D(
@@ -330,7 +336,7 @@ class DepthwiseConv2D(Convolution):
             multiplier,
             windows.stride,
             windows.dilation,
-            self.activation,
+            activation,
             hybrid,
         )
 

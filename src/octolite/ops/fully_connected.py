@@ -9,13 +9,13 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.fixed_point import Codes
+from octolite.ir.fixed_point import Codes, OutputStage
 from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Activation, Array, Operand, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
 from octolite.ops.shapes import product, rank_of
-from octolite.ops.sums import OutputStage, codes_of_sums, quantized_convolution, takes_weights
+from octolite.ops.sums import codes_of_sums, quantized_layer, takes_weights
 
 
 class FullyConnected(Operator):
@@ -103,14 +103,13 @@ class FullyConnected(Operator):
 
     def integer_kernel(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
-    ) -> spec.QuantizedConv2D | None:
+    ) -> spec.Quantized | None:
         w = inputs[1]
         if w is None or w.data is None:
             return None
         conv = spec.Conv2D((1, 1), w.data.shape[1], w.data.shape[0], hybrid=True)
-        return quantized_convolution(
-            inputs, outputs[0], conv, self.activation, fully_connected=True
-        )
+        stage = OutputStage.REAL
+        return quantized_layer(inputs, outputs[0], conv, self.activation, stage, flat=True)
 
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any]:
         x, w = inputs[0], inputs[1]

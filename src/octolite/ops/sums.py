@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
 
 import numpy as np
 
 from octolite.ir import fixed_point
-from octolite.ir.fixed_point import Codes, Multiplier
+from octolite.ir.fixed_point import Codes, Multiplier, OutputStage
 from octolite.ir.numerics import round_half_away
-from octolite.ir.types import INT8, UINT8, Activation, Array, Operand
+from octolite.ir.types import INT8, UINT8, Activation, Array, Operand, Quant
 from octolite.kernels import spec
-
-
-class OutputStage(Enum):
-    """How a sum is multiplied by a real factor."""
-
-    FIXED = auto()
-    """32 bits by a mantissa of 31 bits, rounded to the upper half and by the shift."""
-    WIDE = auto()
-    """48 bits by a mantissa of 15 bits, rounded once."""
-    REAL = auto()
-    """In float64, rounded to the nearest."""
-
-    @classmethod
-    def of_convolution(cls, x: Array, bias: Array | None) -> OutputStage:
-        """That of convolutions: 16 bits make long sums, unless the bias is short."""
-        short = x.dtype != np.int16 or (bias is not None and bias.dtype == np.int32)
-        return cls.FIXED if short else cls.WIDE
 
 
 def takes_weights(x: Operand | None, w: Operand | None, axis: int | None) -> bool:
@@ -45,35 +27,46 @@ def takes_weights(x: Operand | None, w: Operand | None, axis: int | None) -> boo
     return w.dtype is INT8 and symmetric and (not w.quant.per_channel or w.quant.axis == axis)
 
 
-def quantized_convolution(
+def quantized_layer(
     inputs: Sequence[Operand | None],
     result: Operand,
-    conv: spec.Conv2D,
+    layer: spec.Conv2D | spec.DepthwiseConv2D,
     activation: Activation,
+    stage: OutputStage,
     *,
-    fully_connected: bool = False,
-) -> spec.QuantizedConv2D | None:
-    """What to ask of the kernels for int8 codes; ``None`` where sums may not fit their float32."""
-    x, w = inputs[0], inputs[1]
-    if x is None or w is None or w.data is None or x.dtype is not INT8:
+    flat: bool = False,
+) -> spec.Quantized | None:
+    """What to ask of the kernels; ``None`` where what they add up in int32 may not fit it."""
+    x, w, bias = (*inputs, None)[:3]
+    if x is None or w is None or w.quant is None or w.data is None:
         return None
-    source, out = Codes.of(x), Codes.of(result)
-    farthest = max(abs(limit - source.zero) for limit in source.limits)
-    taken = np.abs(w.data.astype(np.int32)).reshape(len(w.data), -1).sum(axis=1)
-    if int(taken.max(initial=0)) * farthest >= 2**24:
+    source, weights, out = Codes.of(x), Codes.like(w.quant, w.dtype), Codes.of(result)
+    if source.dtype == np.int16 and (source.zero, out.zero) != (0, 0):
+        return None
+    factor = factor_of(source, w.quant, out, stage)
+    axis = 3 if isinstance(layer, spec.DepthwiseConv2D) else 0
+    others = tuple(a for a in range(w.data.ndim) if a != axis)
+    distances = np.abs(w.data.astype(np.int16) - np.int16(weights.zero))
+    largest = distances.sum(axis=others, dtype=np.float64) * source.farthest
+    if bias is not None:
+        if bias.data is None:
+            return None
+        largest = largest + np.abs(bias.data.astype(np.float64)).reshape(-1)
+    multiplier = Multiplier.of(factor)
+    shift = np.maximum(-multiplier.shift, 0)
+    largest = np.ldexp(largest, np.maximum(multiplier.shift, 0)) + np.ldexp(0.5, shift)
+    if np.max(largest, initial=0) >= 2**31 or np.max(multiplier.shift) > 14:
         return None
     low, high = out.range(activation)
-    return spec.QuantizedConv2D(
-        conv,
-        source.real_scale,
-        source.zero,
-        out.real_scale,
-        out.zero,
-        low,
-        high,
-        real=fully_connected,
-        flat=fully_connected,
-    )
+    codes = spec.Requantize(stage, tuple(factor.tolist()), result.dtype, out.zero, low, high)
+    return spec.Quantized(layer, x.dtype, source.zero, weights.zero, codes, flat)
+
+
+def factor_of(source: Codes, weights: Quant, out: Codes, stage: OutputStage) -> Array:
+    """``scale_x · scale_w / scale``, float64: one, or one for each channel."""
+    if source.dtype == np.uint8 and stage is OutputStage.FIXED:
+        return np.asarray((source.scale * weights.scale).astype(np.float64) / out.real_scale)
+    return np.asarray(source.real_scale * weights.scale.astype(np.float64) / out.real_scale)
 
 
 def codes_of_sums(
@@ -93,10 +86,7 @@ def codes_of_sums(
     assert w is not None
     assert w.quant is not None
     source, out = Codes.of(x), Codes.of(result)
-    if source.dtype == np.uint8 and stage is OutputStage.FIXED:
-        factor = (source.scale * w.quant.scale).astype(np.float64) / out.real_scale
-    else:
-        factor = source.real_scale * w.quant.scale.astype(np.float64) / out.real_scale
+    factor = factor_of(source, w.quant, out, stage)
     channels = sums.shape[-1]
     rows = sums.reshape(-1, channels) if sums.size else sums.reshape(0, channels)
     codes = np.empty(rows.shape, out.dtype)

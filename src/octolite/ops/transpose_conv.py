@@ -9,7 +9,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.fixed_point import Codes
+from octolite.ir.fixed_point import Codes, OutputStage
 from octolite.ir.types import (
     FLOAT32,
     INT8,
@@ -27,7 +27,7 @@ from octolite.ops.base import Operator, QuantRule, attr, is_symmetric, weight_qu
 from octolite.ops.case import case, const, f32, int8_weights, weights
 from octolite.ops.conv import check_bias
 from octolite.ops.shapes import constant_ints, rank_of, window_padding
-from octolite.ops.sums import OutputStage, codes_of_sums, takes_weights
+from octolite.ops.sums import codes_of_sums, takes_weights
 
 MAX_PHASES = 1024
 """Strides (of both axes, multiplied) up to which a kernel is built: each phase has its own."""
@@ -151,7 +151,7 @@ class TransposeConv(Operator):
     ) -> Array:
         weights, codes = (Codes.of(inputs[i]).centred(a) for i, a in ((1, w), (2, x)))
         sums = self._spread(size, weights.astype(np.float64), codes.astype(np.float64))
-        stage = OutputStage.of_convolution(x, bias)
+        stage = OutputStage.of_convolution(inputs[2], inputs[3] if len(inputs) > 3 else None)
         sums = sums.astype(np.int64)
         return codes_of_sums(sums, bias, inputs[2], inputs[1], outputs[0], self.activation, stage)
 
