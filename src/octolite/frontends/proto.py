@@ -8,6 +8,7 @@ are not listed are skipped when a binary file is parsed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -105,14 +106,29 @@ _SCALARS = {
     "double": _Field.TYPE_DOUBLE, "float": _Field.TYPE_FLOAT, "int64": _Field.TYPE_INT64,
     "uint64": _Field.TYPE_UINT64, "int32": _Field.TYPE_INT32, "bool": _Field.TYPE_BOOL,
     "string": _Field.TYPE_STRING, "bytes": _Field.TYPE_BYTES, "uint32": _Field.TYPE_UINT32,
+    "fixed32": _Field.TYPE_FIXED32,
 }  # fmt: skip
 _PACKAGE = "octolite"
+GRAPH_FILE = "octolite/graph.proto"
 
 
-def _describe(table: str) -> descriptor_pb2.FileDescriptorProto:
-    """The table as a file descriptor: ``number [repeated] type name [in oneof]`` per field."""
+def declare(table: str, name: str, *uses: str) -> None:
+    """Add the messages of ``table``, as the file ``name``, which uses those of other files.
+
+    A line for each field: ``number [repeated] type name [in oneof]``.
+    """
+    _pool.AddSerializedFile(_describe(table, name, uses).SerializeToString())
+
+
+def message(name: str) -> Any:
+    """The class of a message that has been declared."""
+    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+
+
+def _describe(table: str, name: str, uses: Sequence[str]) -> descriptor_pb2.FileDescriptorProto:
+    """The table as a file descriptor."""
     file = descriptor_pb2.FileDescriptorProto(
-        name="octolite/graph.proto", package=_PACKAGE, syntax="proto3"
+        name=name, package=_PACKAGE, syntax="proto3", dependency=uses
     )
     current: Any = None
     for line in filter(None, map(str.split, table.splitlines())):
@@ -159,25 +175,20 @@ def _set_type(file: Any, field: Any, kind: str) -> None:
     if kind in _SCALARS:
         field.type = _SCALARS[kind]
         return
-    is_enum = any(e.name == kind for e in file.enum_type)
+    is_enum = kind == "DataType" or any(e.name == kind for e in file.enum_type)
     field.type = _Field.TYPE_ENUM if is_enum else _Field.TYPE_MESSAGE
     field.type_name = f".{_PACKAGE}.{kind}"
 
 
 _pool = descriptor_pool.DescriptorPool()
-_pool.AddSerializedFile(_describe(_TABLE).SerializeToString())
+declare(_TABLE, GRAPH_FILE)
 
-
-def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-
-
-GraphDef: Any = _message("GraphDef")
-NodeDef: Any = _message("NodeDef")
-AttrValue: Any = _message("AttrValue")
-TensorProto: Any = _message("TensorProto")
-TensorShapeProto: Any = _message("TensorShapeProto")
-FunctionDef: Any = _message("FunctionDef")
+GraphDef: Any = message("GraphDef")
+NodeDef: Any = message("NodeDef")
+AttrValue: Any = message("AttrValue")
+TensorProto: Any = message("TensorProto")
+TensorShapeProto: Any = message("TensorShapeProto")
+FunctionDef: Any = message("FunctionDef")
 
 DATA_TYPES: dict[int, str] = {
     v.number: v.name for v in _pool.FindEnumTypeByName(f"{_PACKAGE}.DataType").values

@@ -159,6 +159,7 @@ def inline(
     for parameter, ref in zip(parameters, arguments, strict=True):
         source.forward(Ref(f"{prefix}/{parameter}"), ref)
     ops = {n.name: n.op for n in function.node_def}
+    source.bodies[prefix] = [f"{prefix}/{n.name}" for n in function.node_def]
     for inner in function.node_def:
         inputs = [_inner(source, prefix, i, ops) for i in inner.input if not i.startswith("^")]
         controls = [f"{prefix}/{i[1:]}" for i in inner.input if i.startswith("^")]

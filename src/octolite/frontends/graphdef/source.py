@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, Region, TfNode
+from octolite.ir.types import Array
 
 LEFTOVERS = {
     "NoOp", "Assert", "Const", "Placeholder", "PlaceholderWithDefault", "Print", "PrintV2",
     "SaveV2", "RestoreV2", "MergeSummary", "ScalarSummary", "HistogramSummary", "ImageSummary",
 }  # fmt: skip
 """Operators that are no result of a model although nothing consumes them."""
+
+VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
+"""Operators whose result is a variable, or leads to it."""
+
+FROZEN = {
+    "ReadVariableOp": "Identity", "ResourceGather": "Gather", "ResourceGatherNd": "GatherNd",
+    "VariableShape": "Shape",
+}  # fmt: skip
+"""What operators on variables are once a variable is its value."""
 
 Rule = Callable[["Source", TfNode], Sequence[Ref] | None]
 """Where a node's results really come from, or ``None`` when the node computes them itself."""
@@ -31,6 +42,23 @@ def see_through(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
+Content = Callable[[], Array]
+"""Reads what a variable holds, when that is asked for."""
+
+
+@dataclass
+class State:
+    """What variables hold before the model runs, and tables: their keys and values. By name."""
+
+    variables: dict[str, Content] = field(default_factory=dict)
+    tables: dict[str, tuple[Content, Content]] = field(default_factory=dict)
+
+
+def resource_name(node: TfNode) -> str:
+    """What a variable or table is called, by all nodes that mean the same."""
+    return node.text("shared_name", "") or node.name
+
+
 class Source:
     """The nodes of a ``GraphDef`` by name, seen through by :data:`RULES` as they are met.
 
@@ -39,15 +67,23 @@ class Source:
         bound: results that a loop or a conditional gives to its regions, likewise.
         functions: the function library, by name.
         added: how many nodes inlining has added.
+        bodies: the nodes that each inlined call has added, by the call's name.
+        state: what the graph's variables and tables hold, when that is known.
+        live: variables are read when the model runs; otherwise each is the value that it holds.
+        waits: nodes that a node comes after, although it does not read them.
     """
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, state: State | None = None, live: bool = False) -> None:
         self.producer = int(graph.versions.producer)
         self.functions = {f.signature.name: f for f in graph.library.function}
         self.feeds: set[Ref] = set()
         self.bound: set[Ref] = set()
         self.nodes: dict[str, TfNode] = {}
         self.added = 0
+        self.bodies: dict[str, list[str]] = {}
+        self.state = state or State()
+        self.live = live or state is None
+        self.waits: dict[str, list[str]] = {}
         self._forward: dict[Ref, Ref] = {}
         self._settled: set[str] = set()
         for node in graph.node:
@@ -58,6 +94,8 @@ class Source:
     def add(self, node: TfNode) -> None:
         if node.name in self.nodes:
             raise InvalidGraphError(f"two nodes are called {node.name!r}")
+        if not self.live:
+            node.op_type = FROZEN.get(node.op_type, node.op_type)
         self.nodes[node.name] = node
 
     def forward(self, ref: Ref, target: Ref) -> None:
@@ -136,7 +174,8 @@ class Source:
                 continue
             done[node.name] = False
             node.inputs = [self.resolve(r, node) for r in node.inputs]
-            for ref in reversed(node.inputs):
+            before = [self.resolve(Ref(name)) for name in self.waits.get(node.name, ())]
+            for ref in reversed([*before, *node.inputs]):
                 if self._is_given(ref) or done.get(ref.name):
                     continue
                 if ref.name not in done:
@@ -226,7 +265,16 @@ class Source:
         node = self.origin(ref)
         if node is not None and node.op_type == "PlaceholderWithDefault" and node.inputs:
             node = self.origin(node.inputs[0])
-        if node is None or node.op_type != "Const" or node.element_count("value") != 1:
+        array = None if node is None else self._small(node)
+        if array is None or array.size != 1 or array.dtype.kind not in "fiub":
             return None
-        array = node.array_attribute("value").reshape(())
-        return float(array) if array.dtype.kind in "fiub" else None
+        return float(array.reshape(()))
+
+    def _small(self, node: TfNode) -> Array | None:
+        """The data of a constant of one element, or of a variable that never changes."""
+        if node.op_type == "Const" and node.element_count("value") == 1:
+            return node.array_attribute("value")
+        if node.op_type in VARIABLES and not self.live and node.shape("shape") in ((), (1,)):
+            content = self.state.variables.get(resource_name(node))
+            return None if content is None else content()
+        return None

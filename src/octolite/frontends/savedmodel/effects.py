@@ -1,0 +1,98 @@
+"""What a signature does to variables, and in which order.
+
+TensorFlow orders the operators on a variable by control edges: within a function each waits for
+those before it, and what follows a call waits for all that the call does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from octolite.errors import UnsupportedError
+from octolite.frontends.graphdef.nodes import Ref, TfNode
+from octolite.frontends.graphdef.source import Source
+from octolite.frontends.savedmodel.startup import BRANCHES, CHANGES, performed
+
+_READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd")
+
+
+def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:
+    """The nodes that change a variable when ``outputs`` are computed; none, as a rule.
+
+    Where there are any, :attr:`Source.waits` says what each operator on a variable comes after.
+    Raises :class:`UnsupportedError` for a change inside a loop or a conditional.
+    """
+    nodes = {n.name: n for n in performed(source, [r.name for r in outputs])}
+    for node in nodes.values():
+        if node.op_type in BRANCHES and node.name not in source.bodies:
+            _check_branches(source, node)
+    changes = [Ref(n.name) for n in nodes.values() if CHANGES.match(n.op_type)]
+    if changes:
+        callers = {inner: call for call, body in source.bodies.items() for inner in body}
+        for node in nodes.values():
+            if _is_ordered(node):
+                source.waits[_runs_as(node)] = sorted(_before(source, node, callers))
+    return changes
+
+
+def _check_branches(source: Source, node: TfNode) -> None:
+    """Raise if a function that ``node`` may run changes a variable."""
+    stack = [
+        f
+        for name in ("then_branch", "else_branch", "cond", "body", "branches")
+        for f in (node.functions(name) if name == "branches" else [node.function(name)])
+        if node.has(name)
+    ]
+    seen: set[str] = set()
+    while stack:
+        function = source.functions.get(stack.pop())
+        if function is None or function.signature.name in seen:
+            continue
+        seen.add(function.signature.name)
+        for inner in function.node_def:
+            if CHANGES.match(inner.op):
+                raise UnsupportedError(
+                    f"{node!r} changes a variable ({inner.op} {inner.name!r} of function "
+                    f"{function.signature.name!r}), which TFLite cannot do inside it"
+                )
+            stack += [inner.op, *(a.func.name for a in inner.attr.values() if a.func.name)]
+
+
+def _is_ordered(node: TfNode) -> bool:
+    return bool(node.op_type in _READS or node.op_type in BRANCHES or CHANGES.match(node.op_type))
+
+
+def _runs_as(node: TfNode) -> str:
+    """The node that stands for a loop once it is seen through."""
+    return f"{node.name}/loop" if node.op_type in ("While", "StatelessWhile") else node.name
+
+
+def _before(source: Source, node: TfNode, callers: dict[str, str]) -> set[str]:
+    """The nearest operators on variables that ``node`` waits for, directly or not."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    stack = list(_waited_for(source, node, callers))
+    while stack:
+        name = stack.pop()
+        if name in seen or name not in source.nodes:
+            continue
+        seen.add(name)
+        other = source.nodes[name]
+        if name in source.bodies:  # a call: all that it does
+            stack += source.bodies[name]
+        if _is_ordered(other) and name not in source.bodies:
+            found.add(_runs_as(other))
+        else:
+            stack += _waited_for(source, other, callers)
+    return found - {_runs_as(node)}
+
+
+def _waited_for(source: Source, node: TfNode, callers: dict[str, str]) -> Iterator[str]:
+    """What ``node`` reads, and what it and the calls around it wait for."""
+    yield from (source.forwarded(r).name for r in node.inputs)
+    yield from node.controls
+    name = node.name
+    while name in callers:
+        name = callers[name]
+        if name in source.nodes:
+            yield from source.nodes[name].controls

@@ -1,0 +1,186 @@
+"""A MetaGraph with its variables → a model: a graph for each signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from octolite.errors import OctoliteError, UnsupportedError, UsageError, did_you_mean
+from octolite.frontends import graphdef
+from octolite.frontends.graphdef.arrays import Arrays, Dims
+from octolite.frontends.graphdef.engine import Progress
+from octolite.frontends.graphdef.nodes import Ref
+from octolite.frontends.graphdef.source import Source, State
+from octolite.frontends.savedmodel import effects, initial
+from octolite.frontends.savedmodel.files import Files
+from octolite.frontends.savedmodel.startup import Startup
+from octolite.ir.graph import Model, Signature, Value, callees_first
+from octolite.ir.twins import twin_values
+
+_INIT = "__saved_model_init_op"
+_DEFAULT = "serving_default"
+_INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
+"""Collections that name what runs after variables are restored; the first of them counts."""
+
+
+class Reader:
+    """One model under way: its MetaGraph and what its variables hold."""
+
+    def __init__(
+        self, files: Files, on_progress: Progress | None, allow_custom_ops: bool = False
+    ) -> None:
+        self.files = files
+        self.meta_graph = files.meta_graph
+        self.on_progress = on_progress
+        self.allow_custom_ops = allow_custom_ops
+
+    def model(
+        self,
+        signature: str | None,
+        input_arrays: Sequence[str] | None,
+        output_arrays: Sequence[str] | None,
+        input_shapes: Mapping[str, Dims] | None,
+    ) -> Model:
+        """The signatures, or that one; see :func:`octolite.frontends.savedmodel.load`."""
+        chosen = self._chosen(signature)
+        shapes = dict(input_shapes or {})
+        if input_arrays is not None or output_arrays is not None or not chosen:
+            found = [self._part(chosen, input_arrays, output_arrays, shapes)]
+        else:
+            self._check_shapes(chosen, shapes)
+            found = [self._translate(key, *arrays, shapes) for key, arrays in chosen.items()]
+            found = _shared(found)
+        initial.prepend([s.graph for s in found], self.state)
+        graphs = list({id(s.graph): s.graph for s in found}.values())
+        called = [g for g in callees_first(graphs)[::-1] if g not in graphs]
+        return Model([*graphs, *called], found)
+
+    # -- signatures ------------------------------------------------------------------------------
+
+    @cached_property
+    def signatures(self) -> dict[str, tuple[dict[str, Ref], dict[str, Ref]]]:
+        """The arguments and results of each signature, the default one first."""
+        found = {}
+        for key in sorted(self.meta_graph.signature_def, key=lambda k: (k != _DEFAULT, k)):
+            definition = self.meta_graph.signature_def[key]
+            if not key.startswith("__saved_model") and definition.outputs:
+                found[key] = _refs(definition.inputs), _refs(definition.outputs)
+        return found
+
+    def _chosen(self, key: str | None) -> dict[str, tuple[dict[str, Ref], dict[str, Ref]]]:
+        if key is None:
+            return self.signatures
+        if key not in self.signatures:
+            hint = did_you_mean(key, self.signatures) or "It has no signatures."
+            raise UsageError(f"the model has no signature {key!r}. {hint}")
+        return {key: self.signatures[key]}
+
+    def _check_shapes(self, chosen: Mapping[str, Any], shapes: Mapping[str, Dims]) -> None:
+        known = {name: ref for inputs, _ in chosen.values() for name, ref in inputs.items()}
+        for name in shapes:
+            if name not in known and Ref.parse(name) not in known.values():
+                hint = did_you_mean(name, known)
+                raise UsageError(f"a shape is given for {name!r}, which is no argument. {hint}")
+
+    def _translate(
+        self, key: str, inputs: dict[str, Ref], outputs: dict[str, Ref], shapes: Mapping[str, Dims]
+    ) -> Signature:
+        """A graph of one signature."""
+        arrays = Arrays(dict(inputs), dict(outputs), named=True)
+        names = {str(ref): name for name, ref in inputs.items()}
+        named = {}
+        for name, dims in shapes.items():
+            ref = inputs.get(name, Ref.parse(name))
+            if str(ref) in names:
+                named[str(ref)] = dims
+        return self._import(key, arrays, named)
+
+    def _part(
+        self,
+        chosen: Mapping[str, tuple[dict[str, Ref], dict[str, Ref]]],
+        input_arrays: Sequence[str] | None,
+        output_arrays: Sequence[str] | None,
+        shapes: Mapping[str, Dims],
+    ) -> Signature:
+        """A graph between results that are named; names of signatures stand for what they mean."""
+        inputs = {n: str(r) for given, _ in chosen.values() for n, r in given.items()}
+        outputs = {n: str(r) for _, given in chosen.values() for n, r in given.items()}
+        if len(chosen) == 1:  # what is not named is as in the signature
+            input_arrays = list(inputs) if input_arrays is None else input_arrays
+            output_arrays = list(outputs) if output_arrays is None else output_arrays
+        arrays = Arrays.choose(
+            self._source(),
+            None if input_arrays is None else [inputs.get(n, n) for n in input_arrays],
+            None if output_arrays is None else [outputs.get(n, n) for n in output_arrays],
+        )
+        return self._import(_DEFAULT, arrays, {inputs.get(n, n): d for n, d in shapes.items()})
+
+    # -- importing -------------------------------------------------------------------------------
+
+    @cached_property
+    def state(self) -> State:
+        """What variables and tables hold when the model has been loaded."""
+        bundle = self.files.bundle()
+        startup = Startup(Source(self.meta_graph.graph_def), bundle, self.files.asset)
+        restore = Ref.parse(self.meta_graph.saver_def.restore_op_name).name
+        return startup.state([r for r in (restore, *self._initializers()) if r])
+
+    def _initializers(self) -> list[str]:
+        """The nodes that run after variables are restored."""
+        signatures, collections = self.meta_graph.signature_def, self.meta_graph.collection_def
+        if _INIT in signatures:
+            return [Ref.parse(i.name).name for i in signatures[_INIT].outputs.values()]
+        named = [collections[c].node_list.value for c in _INITIALIZERS if c in collections]
+        return [Ref.parse(name).name for name in (named[0] if named else ())]
+
+    def _source(self, live: bool = False) -> Source:
+        return Source(self.meta_graph.graph_def, self.state, live)
+
+    def _import(self, key: str, arrays: Arrays, shapes: Mapping[str, Dims]) -> Signature:
+        """A graph of ``arrays``; with what it does to variables, if it does anything."""
+        source = self._source(live=True)
+        source.feeds = set(arrays.inputs.values())
+        changes = effects.find(source, arrays.outputs.values())
+        if not changes:  # each variable is a constant then
+            source = self._source()
+            source.feeds = set(arrays.inputs.values())
+        return graphdef.translate(
+            key, source, arrays, shapes, self._probe, self.on_progress, changes,
+            self.allow_custom_ops,
+        )  # fmt: skip
+
+    def _probe(self, ref: Ref) -> Value | None:
+        """What ``ref`` is in the whole graph, or ``None`` where that cannot be imported so far."""
+        source = self._source()
+        try:
+            arrays = Arrays.choose(source, None, [str(ref)])
+            return graphdef.translate("", source, arrays, {}, lambda _: None).graph.outputs[0]
+        except OctoliteError:
+            return None
+
+
+def _refs(infos: Any) -> dict[str, Ref]:
+    """Where a signature's arguments or results are. Raises :class:`UnsupportedError`."""
+    for name in sorted(infos):
+        if not infos[name].name:
+            raise UnsupportedError(f"{name!r} of the signature is a sparse or composite tensor")
+    return {name: Ref.parse(infos[name].name) for name in sorted(infos)}
+
+
+def _shared(signatures: Sequence[Signature]) -> list[Signature]:
+    """The same, with one graph for all that compute the same."""
+    kept: list[Signature] = []
+    for signature in signatures:
+        for other in kept:
+            values = twin_values(signature.graph, other.graph)
+            if values is not None:
+                signature = Signature(
+                    signature.key,
+                    {n: values[id(v)] for n, v in signature.inputs.items()},
+                    {n: values[id(v)] for n, v in signature.outputs.items()},
+                    other.graph,
+                )
+                break
+        kept.append(signature)
+    return kept
