@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from octolite import passes, tflite
 from octolite.errors import FormatError, UsageError
-from octolite.frontends import graphdef
+from octolite.frontends import graphdef, savedmodel
 from octolite.ir.graph import Model
 from octolite.quantize import Ledger, Recipe, quantize
 from octolite.version import __version__
@@ -48,12 +48,26 @@ class Kind:
     options: frozenset[str]
 
 
+_ARRAYS = {"input_arrays", "output_arrays", "input_shapes", "allow_custom_ops"}
+
 KINDS: tuple[Kind, ...] = (
+    Kind(
+        "a SavedModel",
+        savedmodel.is_saved_model,
+        savedmodel.load,
+        frozenset({"tags", "signature", *_ARRAYS}),
+    ),
+    Kind(
+        "a checkpoint with its MetaGraph",
+        savedmodel.is_meta_graph,
+        savedmodel.load_meta_graph,
+        frozenset({"signature", *_ARRAYS}),
+    ),
     Kind(
         "a frozen GraphDef",
         lambda path, head: True,  # what it seems to be instead is said when it is read
         graphdef.load,
-        frozenset({"input_arrays", "output_arrays", "input_shapes"}),
+        frozenset(_ARRAYS),
     ),
 )
 """The first row that recognises a source reads it."""
@@ -78,11 +92,13 @@ def convert(
     tags: Sequence[str] | None = None,
     signature: str | None = None,
     min_elements: int | None = None,
+    allow_custom_ops: bool = False,
     on_progress: Progress | None = None,
 ) -> bytes:
     """Convert a trained TensorFlow model to a ``.tflite`` file.
 
-    What kind of model it is, is found by looking: a frozen GraphDef, binary or text.
+    What kind of model it is, is found by looking: a SavedModel's folder, a
+    ``.meta`` file beside its checkpoint, or a frozen GraphDef, binary or text.
 
     Args:
         source: the model's path, or the bytes of its file.
@@ -95,6 +111,8 @@ def convert(
         tags: of the MetaGraph in a SavedModel; ``["serve"]`` when ``None``.
         signature: the one to convert; all when ``None``.
         min_elements: tensors with fewer elements stay float (1,024 when ``None``).
+        allow_custom_ops: keep TensorFlow's operators that are not known as custom operators of
+            the same name, their attributes as options; whoever runs the file defines them.
         on_progress: told what is being done, how much of it is done and how much there is.
 
     Returns:
@@ -115,6 +133,7 @@ def convert(
         tags=tags,
         signature=signature,
         min_elements=min_elements,
+        allow_custom_ops=allow_custom_ops,
         on_progress=on_progress,
     )
     return result.content
@@ -130,6 +149,7 @@ def convert_model(
     tags: Sequence[str] | None = None,
     signature: str | None = None,
     min_elements: int | None = None,
+    allow_custom_ops: bool = False,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
 ) -> Conversion:
@@ -145,6 +165,7 @@ def convert_model(
         explain,
         tags=tags,
         signature=signature,
+        allow_custom_ops=allow_custom_ops,
     )
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
     model.metadata[METADATA_KEY] = _metadata(chosen)
@@ -165,6 +186,7 @@ def load(
     *,
     tags: Sequence[str] | None = None,
     signature: str | None = None,
+    allow_custom_ops: bool = False,
 ) -> Model:
     """Read a model and rewrite it into the operators that a file will hold, in float."""
     tell: Progress = on_progress or _silent
@@ -174,6 +196,7 @@ def load(
         "input_shapes": input_shapes,
         "tags": tags,
         "signature": signature,
+        "allow_custom_ops": allow_custom_ops or None,
     }
     model = _read(source, {k: v for k, v in options.items() if v is not None}, tell)
     passes.optimize(model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain)

@@ -20,6 +20,7 @@ from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.types import FLOAT32
 from octolite.ops import REGISTRY, operator_class
 from octolite.tflite import write
+from tests.frontends.build import Type, graph, node, placeholder
 from tests.recorded import GRAPHS, Recording
 
 LENET = Recording("lenet")
@@ -190,6 +191,39 @@ def test_run_writes_the_outputs(tmp_path: Path, quantized: Path) -> None:
     with np.load(out) as outputs:
         for name, reference in LENET.arrays("out").items():
             np.testing.assert_allclose(outputs[name], reference, atol=0.05)
+
+
+def test_custom_operators_are_kept_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pb, model, out = (tmp_path / name for name in ("m.pb", "m.tflite", "out.npz"))
+    mine = node("y", "Mine", "x", T=Type("DT_FLOAT"), times=3)
+    pb.write_bytes(graph(placeholder("x", 2), mine))
+    asked = ["--output_file", model, "--graph_def_file", pb]
+    assert "Mine is not supported" in call(tflite_convert, *asked).output
+    assert not model.exists()
+    assert call(tflite_convert, *asked, "--allow_custom_ops").exit_code == 0
+    again = tmp_path / "again.tflite"
+    call(octolite_command, "convert", pb, "-o", again, "--quantize=none", "--allow-custom-ops")
+    assert again.read_bytes() == model.read_bytes()
+    np.save(tmp_path / "x.npy", np.array([1, -2], np.float32))
+    (tmp_path / "operators_of_mine.py").write_text(
+        "import numpy as np\ndef times(options, x): return x * np.float32(options['times'])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = ["run", model, "--input", tmp_path / "x.npy", "-o", out]
+    for given, word in [
+        ([], "'Mine'"),
+        (["--custom", "Mine"], "should be [NAME=]MODULE:OBJECT"),
+        (["--custom", "Mine=operators_of_mine:absent"], "cannot be imported"),
+        (["--custom", "Mine=operators_of_mine:np"], "expected a function"),
+    ]:
+        result = call(octolite_command, *run, *given)
+        assert result.exit_code > 0
+        assert word in result.output
+    result = call(octolite_command, *run, "--custom", "Mine=operators_of_mine:times")
+    assert result.exit_code == 0, result.output
+    with np.load(out) as outputs:
+        np.testing.assert_array_equal(outputs["y"], [3, -6])
 
 
 def test_run_says_which_inputs_it_wants(tmp_path: Path, quantized: Path) -> None:

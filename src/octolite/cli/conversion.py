@@ -31,6 +31,7 @@ class Job:
     quiet: bool = False
     verbose: bool = False
     as_json: bool = False
+    allow_custom_ops: bool = False
 
 
 def run(job: Job) -> None:
@@ -53,6 +54,7 @@ def run(job: Job) -> None:
             job.output_arrays,
             job.input_shapes,
             min_elements=job.min_elements,
+            allow_custom_ops=job.allow_custom_ops,
             on_progress=tell,
             explain=explain,
         )

@@ -27,6 +27,11 @@ from octolite.errors import UsageError
 @click.option(
     "--min-elements", type=click.IntRange(0), metavar="N", help="Smaller tensors stay float. [1024]"
 )
+@click.option(
+    "--allow-custom-ops",
+    is_flag=True,
+    help="Keep operators that are not known, as custom operators of the same name.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Explain what was rewritten, and what was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the size ledger as JSON.")
@@ -38,6 +43,7 @@ def command(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     min_elements: int | None,
+    allow_custom_ops: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
@@ -55,6 +61,7 @@ def command(
         quiet,
         verbose,
         as_json,
+        allow_custom_ops,
     )
     conversion.run(job)
 

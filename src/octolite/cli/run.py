@@ -9,6 +9,7 @@ import numpy as np
 
 from octolite.cli import console
 from octolite.cli.console import fails_clearly
+from octolite.cli.custom import custom_operators
 from octolite.cli.feeds import load_feeds, set_inputs
 
 
@@ -30,15 +31,33 @@ from octolite.cli.feeds import load_feeds, set_inputs
     show_default=True,
     help="Which layers with int8 weights compute in int8.",
 )
+@click.option(
+    "--custom",
+    multiple=True,
+    metavar="[NAME=]MODULE:OBJECT",
+    help="What a custom operator does: a function of options and arrays, or an "
+    "octolite.CustomOperator; called as the object is, unless NAME says otherwise.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @fails_clearly
 def command(
-    model: str, inputs: tuple[str, ...], output: str, threads: int | None, hybrid: str, quiet: bool
+    model: str,
+    inputs: tuple[str, ...],
+    output: str,
+    threads: int | None,
+    hybrid: str,
+    custom: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Run MODEL, a .tflite file, once and write its outputs to an .npz file."""
     from octolite.runtime.interpreter import Interpreter
 
-    interpreter = Interpreter(model, num_threads=threads, hybrid=hybrid)  # type: ignore[arg-type]
+    interpreter = Interpreter(
+        model,
+        num_threads=threads,
+        hybrid=hybrid,  # type: ignore[arg-type]
+        custom_operators=custom_operators(custom),
+    )
     set_inputs(interpreter, load_feeds(inputs, interpreter))
     interpreter.invoke()
     results = {

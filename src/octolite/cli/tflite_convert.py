@@ -36,6 +36,11 @@ from octolite.version import __version__
     metavar="1,224,224,3:1,10",
     help="A shape for each of --input_arrays, -1 for an open extent.",
 )
+@click.option(
+    "--allow_custom_ops",
+    is_flag=True,
+    help="Keep operators that are not known, as custom operators of the same name.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Explain what was rewritten, and what was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the size ledger as JSON.")
@@ -49,6 +54,7 @@ def main(
     input_arrays: str | None,
     output_arrays: str | None,
     input_shapes: str | None,
+    allow_custom_ops: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
@@ -67,6 +73,7 @@ def main(
             quiet=quiet,
             verbose=verbose,
             as_json=as_json,
+            allow_custom_ops=allow_custom_ops,
         )
     )
 

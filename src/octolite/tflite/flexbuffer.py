@@ -39,8 +39,17 @@ def decode(raw: bytes) -> Any:
 
 
 def encode(values: Mapping[str, Any]) -> bytes:
-    """A map of ``values``."""
-    return bytes(flexbuffers.Dumps(dict(values)))
+    """A map of ``values``. Lists of numbers are typed vectors, as TensorFlow's converter has it."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, value in values.items():
+            builder.Key(key)
+            kinds = {type(item) for item in value} if isinstance(value, list) else set()
+            if kinds in ({int}, {float}):
+                builder.TypedVectorFromElements(value)
+            else:
+                builder.Add(value)
+    return bytes(builder.Finish())
 
 
 class _Walk:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from octolite.errors import OctoliteError
@@ -20,6 +21,7 @@ from octolite.frontends.graphdef import (  # noqa: F401  (they register handlers
     math,
     nn,
     quant,
+    variables,
 )
 from octolite.frontends.graphdef.arrays import Arrays, Dims
 from octolite.frontends.graphdef.engine import HANDLERS, Importer, Progress, tf
@@ -28,7 +30,7 @@ from octolite.frontends.graphdef.reader import read
 from octolite.frontends.graphdef.source import Source
 from octolite.ir.graph import Model, Signature, Value, callees_first
 
-__all__ = ["HANDLERS", "convert", "load", "tf"]
+__all__ = ["HANDLERS", "convert", "load", "tf", "translate"]
 
 
 def load(
@@ -37,6 +39,7 @@ def load(
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Dims] | None = None,
     on_progress: Progress | None = None,
+    allow_custom_ops: bool = False,
 ) -> Model:
     """Read a frozen graph.
 
@@ -47,6 +50,7 @@ def load(
         output_arrays: likewise; the nodes that nothing consumes when not given.
         input_shapes: name → extents, ``-1`` or ``None`` for one that stays unknown.
         on_progress: called as ``(what, done, total)``.
+        allow_custom_ops: keep operators that are not known as custom operators of their name.
 
     Returns:
         A model of TFLite operators, with the signature ``serving_default``: the main graph, and
@@ -59,7 +63,8 @@ def load(
     """
     if on_progress is not None:
         on_progress("reading", 0, 1)
-    return convert(read(source), input_arrays, output_arrays, input_shapes, on_progress)
+    graph = read(source)
+    return convert(graph, input_arrays, output_arrays, input_shapes, on_progress, allow_custom_ops)
 
 
 def convert(
@@ -68,25 +73,47 @@ def convert(
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Dims] | None = None,
     on_progress: Progress | None = None,
+    allow_custom_ops: bool = False,
 ) -> Model:
     """The same for a ``GraphDef`` message (see :mod:`octolite.frontends.proto`)."""
     source = Source(graph)
     arrays = Arrays.choose(source, input_arrays, output_arrays)
-    order = source.order(arrays.outputs.values())
+    probe = partial(_probe, graph, allow_custom_ops=allow_custom_ops)
+    found = translate(
+        "serving_default", source, arrays, input_shapes or {}, probe, on_progress,
+        allow_custom_ops=allow_custom_ops,
+    )  # fmt: skip
+    return Model(callees_first([found.graph])[::-1], [found])  # the main graph first
+
+
+def translate(
+    key: str,
+    source: Source,
+    arrays: Arrays,
+    input_shapes: Mapping[str, Dims],
+    probe: Callable[[Ref], Value | None],
+    on_progress: Progress | None = None,
+    effects: Sequence[Ref] = (),
+    allow_custom_ops: bool = False,
+) -> Signature:
+    """A graph of what ``arrays`` needs of ``source``, and of ``effects``, which nobody reads.
+
+    ``probe`` tells what a result in the middle of TensorFlow's graph is.
+    """
+    order = source.order((*arrays.outputs.values(), *effects))
     arrays.settle(order)
-    importer = Importer(source)
-    inputs = arrays.add_inputs(importer, input_shapes or {}, lambda ref: _probe(graph, ref))
+    importer = Importer(source, allow_custom_ops=allow_custom_ops)
+    inputs = arrays.add_inputs(importer, input_shapes, probe)
     importer.run(order, map(source.resolve, arrays.outputs.values()), on_progress)
     outputs = arrays.find_outputs(importer)
     importer.graph.prune()
-    main = importer.graph
-    graphs = callees_first([main])[::-1]  # the main graph first
-    return Model(graphs, [Signature("serving_default", inputs, outputs, main)])
+    return Signature(key, inputs, outputs, importer.graph)
 
 
-def _probe(graph: Any, ref: Ref) -> Value | None:
+def _probe(graph: Any, ref: Ref, allow_custom_ops: bool) -> Value | None:
     """What ``ref`` is in the whole graph, or ``None`` where that cannot be imported so far."""
     try:
-        return convert(graph, output_arrays=[str(ref)]).main.outputs[0]
+        found = convert(graph, output_arrays=[str(ref)], allow_custom_ops=allow_custom_ops)
+        return found.main.outputs[0]
     except OctoliteError:
         return None

@@ -27,13 +27,6 @@ def placeholder(n: Site) -> Value:
     raise UnsupportedError("a Placeholder that is no input array")
 
 
-@tf("VarHandleOp", "ReadVariableOp", "Variable", "VariableV2", "VarIsInitializedOp")
-def variable(n: Site, *inputs: Value) -> Value:
-    raise UnsupportedError(
-        f"{n.op_type}: the graph is not frozen; turn its variables into constants"
-    )
-
-
 @tf("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot",
     "EnsureShape", "PlaceholderWithDefault")  # fmt: skip
 def identity(n: Site, x: Value) -> Value:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.frontends.builder import Builder, Target
+from octolite.frontends.graphdef.custom import kept
 from octolite.frontends.graphdef.nodes import Attributes, Ref, Region, TfNode
-from octolite.frontends.graphdef.source import Source
+from octolite.frontends.graphdef.source import Source, State, resource_name
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import TensorType
 
@@ -61,8 +62,11 @@ class Importer(Target):
     source: Source
     values: dict[Ref, Value] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)
+    allow_custom_ops: bool = False
+    """Operators without a handler become custom operators."""
     problems: dict[str, list[str]] = field(default_factory=dict)
     unsized: dict[int, Unsized] = field(default_factory=dict)
+    readers: Counter[Ref] = field(default_factory=Counter)
 
     def run(
         self, order: Sequence[TfNode], keep: Iterable[Ref], on_progress: Progress | None = None
@@ -81,7 +85,7 @@ class Importer(Target):
     ) -> None:
         """The same; failures are noted in :attr:`problems`."""
         self.names.update(n.name for n in order)
-        readers = Counter(r for n in order for r in n.inputs) + Counter(keep)
+        self.readers = readers = Counter(r for n in order for r in n.inputs) + Counter(keep)
         for done, node in enumerate(order, 1):
             try:
                 self._import(node)
@@ -109,6 +113,8 @@ class Importer(Target):
 
     def _import(self, node: TfNode) -> None:
         entry = HANDLERS.get(node.op_type)
+        if entry is None and self.allow_custom_ops:
+            entry = Entry(self._keep, 0, None)
         if entry is None:
             raise UnsupportedError(f"TensorFlow operator {node.op_type} is not supported")
         count = len(node.inputs)
@@ -132,6 +138,14 @@ class Importer(Target):
         for index, value in enumerate(results):
             self.values[Ref(node.name, index)] = value
             site.claim(value, str(Ref(node.name, index)))
+
+    def _keep(self, site: Site, *inputs: Value) -> list[Value]:
+        """A custom operator in the place of one that has no handler."""
+        read = max((ref.output for ref in self.readers if ref.name == site.name), default=0)
+        op = kept(site, 1 + read)
+        results = [site.value(like) for like in op.declared]
+        site.computed(op, inputs, results)
+        return results
 
     def _input(self, node: TfNode, ref: Ref) -> Value | None:
         if ref in self.values:
@@ -190,12 +204,30 @@ class Site(Attributes, Builder):
         found = self._importer.unsized.get(id(value))
         return found if found is not None and value.producer is None else None
 
+    # -- variables and tables -------------------------------------------------------------------
+
+    @property
+    def resource(self) -> str:
+        """What the variable or table is called that the node gives a handle of."""
+        return resource_name(self._node)
+
+    @property
+    def state(self) -> State:
+        """What variables and tables hold before the model runs."""
+        return self._importer.source.state
+
+    @property
+    def is_live(self) -> bool:
+        """Whether variables are read when the model runs."""
+        return self._importer.source.live
+
     # -- loops and conditionals -----------------------------------------------------------------
 
     def nested(self, name: str) -> Site:
         """A place to build another graph, for an operator that runs it."""
         inner = Importer(self._importer.source, graph=Graph(f"{self.name}/{name}"))
         inner.problems = self._importer.problems
+        inner.allow_custom_ops = self._importer.allow_custom_ops
         return Site(inner, self._node)
 
     def parameters(self, types: Sequence[TensorType]) -> list[Value]:
@@ -224,6 +256,7 @@ class Site(Attributes, Builder):
         """
         inner = Importer(self._importer.source, graph=Graph(f"{self.name}/{name}"))
         inner.problems, inner.spent = self._importer.problems, self._importer.spent
+        inner.allow_custom_ops = self._importer.allow_custom_ops
         before = sum(map(len, inner.problems.values()))
         carried = list({id(v): v for v in outer.values() if v.data is None}.values())
         names = [str(r) for r in region.parameters] + [v.name for v in carried]
