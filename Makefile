@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TFVENV := .venv-tf
 
-.PHONY: setup demo test test-arm fuzz lint format test-tf bench clean
+.PHONY: setup demo test test-arm networks fuzz lint format test-tf bench clean
 
 setup: $(VENV)/.stamp
 
@@ -23,6 +23,10 @@ test: setup
 # The kernels of ARM rows under QEMU's user mode (Debian: qemu-user-static, gcc-aarch64-linux-gnu).
 test-arm: setup
 	OCTOLITE_TEST_EMULATED=aarch64 $(BIN)/python -m pytest -q -n 2 -rs tests/kernels -k "generic-arm or neondot or neoni8mm"
+
+# All networks of docs/networks.md, those of large packages too: 150 MB are fetched the first time.
+networks: setup
+	OCTOLITE_NETWORKS=all $(BIN)/python -m pytest -q -n 2 -rs tests/networks
 
 # 100,000 mutants of models and graphs, each to end in a result or an OctoliteError within 10 s and
 # 2 GB (docs/robustness.md); those that do not are written to build/fuzz. SEED=… for other mutants.
