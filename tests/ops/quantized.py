@@ -353,6 +353,15 @@ def padded(draw: Draw, dtype: DType) -> Case:
 
 
 @st.composite
+def spread_over_batch(draw: Draw, dtype: DType) -> Case:
+    quant, blocks, before = draw(quants(dtype)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    width = draw(st.integers(1, 7))
+    border = [before, -(width + before) % blocks]
+    x = codes_of(dtype, quant, 1, width, width, draw(EXTENT))
+    return case(x, const([blocks] * 2), const([border] * 2), results=[(dtype, quant)])
+
+
+@st.composite
 def resized(draw: Draw, dtype: DType) -> Case:
     quant = draw(quants(dtype))
     x = codes_of(dtype, quant, 1, draw(EXTENT), draw(EXTENT), draw(EXTENT))
@@ -427,6 +436,7 @@ STRATEGIES: dict[str, Callable[[DType], st.SearchStrategy[Case]]] = {
     "RESIZE_BILINEAR": resized,
     "RSQRT": roots,
     "SOFTMAX": softmaxes,
+    "SPACE_TO_BATCH_ND": spread_over_batch,
     "SQUARED_DIFFERENCE": squares,
     "SUB": sums,
     "SUM": reductions,

@@ -28,7 +28,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply, join
-from octolite.ops.base import QuantRule, attr
+from octolite.ops.base import FLOATS, NUMBERS, QuantRule, attr
 from octolite.ops.case import Case, case, codes, f32, given, weights
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.integers import centred, scaled, stored, stored_within, whole
@@ -40,6 +40,7 @@ EXTREMES = given([-np.inf, -200.0, -20.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 20.0, 200
 class ActivationFunction(Elementwise, abstract=True):
     """A function of one tensor."""
 
+    kinds = FLOATS
     inputs = "input"
 
     def infer(self, x: Operand) -> Sequence[TensorType]:
@@ -60,6 +61,7 @@ def clamp_cases(*more: Case) -> tuple[Case, ...]:
 class Clamp(ActivationFunction, abstract=True):
     """``min(max(x, low), high)``."""
 
+    kinds = NUMBERS
     bounds: ClassVar[tuple[float | None, float | None]]
     integer_types: ClassVar[Collection[DType]] = (INT8, UINT8)
 

@@ -103,9 +103,9 @@ class QuantRule:
     fixed_output: tuple[float, int] | None = None
 
 
-NUMBERS, COMPLEX, ANYTHING = "fiub", "fiubc", "fiubcso"
-"""Kinds of types (``DType.kind``): real numbers and truth values; complex ones, too; and strings
-and handles."""
+FLOATS, NUMBERS, COMPLEX, ANYTHING = "f", "fiub", "fiubc", "fiubcso"
+"""Kinds of types (``DType.kind``): real numbers; integers and truth values, too; complex numbers;
+and strings and handles."""
 
 CODES = (INT8, UINT8, INT16)
 """Types of activations that are codes."""
@@ -403,7 +403,7 @@ class Operator(ABC):
         if self.is_integer(inputs, outputs):
             return _as_tuple(self.integer(inputs, outputs, *arrays))
         if self.takes_arrays_as_they_are(inputs, outputs):
-            return _as_tuple(self.reference(*arrays))
+            return _narrowed(_as_tuple(self.reference(*arrays)), outputs)
         reals = [
             numerics.dequantize(a, v.quant) if a is not None and v is not None and v.quant else a
             for a, v in zip(arrays, inputs, strict=True)
@@ -470,6 +470,18 @@ def _may_be(parameters: Sequence[Parameter], count: int) -> bool:
     """Whether ``count`` tensors can stand for ``parameters``."""
     least = sum(not (p.optional or p.variadic) for p in parameters)
     return count >= least and (any(p.variadic for p in parameters) or count <= len(parameters))
+
+
+def _narrowed(results: tuple[Array, ...], outputs: Sequence[Operand]) -> tuple[Array, ...]:
+    """Floats that NumPy has widened, in the types that the results are to have."""
+    if not outputs:
+        return results
+    return tuple(
+        r.astype(v.dtype.numpy)
+        if v.dtype.bits == 16 and v.dtype.is_float and r.dtype == "f4"
+        else r
+        for r, v in zip(results, outputs, strict=True)
+    )
 
 
 def _as_tuple(results: Any) -> tuple[Array, ...]:

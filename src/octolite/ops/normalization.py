@@ -11,7 +11,7 @@ from octolite.ir import fixed_point, numerics
 from octolite.ir.fixed_point import Codes
 from octolite.ir.types import FLOAT32, INT8, UINT8, Activation, Array, Operand, Quant, TensorType
 from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import FLOATS, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32, given
 from octolite.ops.shapes import like, rank_of
 
@@ -19,6 +19,7 @@ from octolite.ops.shapes import like, rank_of
 class L2Normalization(Operator):
     """``x / max(‖x‖, 1e-6)``, the norm taken along the last axis."""
 
+    kinds = FLOATS
     name = "L2_NORMALIZATION"
     nonnegative = "kept"
     options = "L2NormOptions"
@@ -72,6 +73,7 @@ class LocalResponseNormalization(Operator):
     Source: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks".
     """
 
+    kinds = FLOATS
     name = "LOCAL_RESPONSE_NORMALIZATION"
     options = "LocalResponseNormalizationOptions"
     inputs = "input"

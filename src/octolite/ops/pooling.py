@@ -24,7 +24,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels import spec
-from octolite.ops.base import Operator, QuantRule, attr
+from octolite.ops.base import FLOATS, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, f32
 from octolite.ops.shapes import rank_of
 from octolite.ops.windows import COLUMN, ROW, Windows
@@ -187,6 +187,7 @@ class MaxPool2D(Pool2D):
 class L2Pool2D(Pool2D):
     """The root of the mean square of each window."""
 
+    kinds = FLOATS
     name = "L2_POOL_2D"
     spread = "other"
     nonnegative = "always"

@@ -22,7 +22,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import FLOATS, Operator, attr
 from octolite.ops.case import Tensor, case, codes, f32, int8_weights
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.integers import centred, scaled, stored
@@ -131,6 +131,7 @@ class FakeQuant(Operator):
     The range is shifted a little so that 0 is among them.
     """
 
+    kinds = FLOATS
     name = "FAKE_QUANT"
     options = "FakeQuantOptions"
     inputs = "input"

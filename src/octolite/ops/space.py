@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from octolite.errors import ShapeError
-from octolite.ir.types import INT8, INT16, Array, Dim, Operand, Quant, Shape, TensorType
+from octolite.ir.fixed_point import Codes
+from octolite.ir.types import INT8, INT16, UINT8, Array, Dim, Operand, Quant, Shape, TensorType
 from octolite.kernels.views import Move, View
 from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, ints
@@ -95,6 +96,7 @@ class SpaceToBatchND(BlockMove):
     name = "SPACE_TO_BATCH_ND"
     options = "SpaceToBatchNDOptions"
     inputs = "input block_shape paddings"
+    integer_types = (INT8, UINT8, INT16)
 
     def _moved(self, x: Operand, sizes: list[int], pairs: list[int]) -> Shape:
         assert x.shape is not None
@@ -112,11 +114,28 @@ class SpaceToBatchND(BlockMove):
             spatial.append(extent // size)
         return (product((x.shape[0], *sizes)), *spatial, *x.shape[1 + len(sizes) :])
 
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        x: Array,
+        block: Array,
+        paddings: Array,
+    ) -> Array:
+        return self._blocks(x, block, paddings, Codes.of(outputs[0]).zero)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        x, out = inputs[0], outputs[0]
+        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
+
     def reference(self, x: Array, block: Array, paddings: Array) -> Array:
+        return self._blocks(x, block, paddings, 0)
+
+    def _blocks(self, x: Array, block: Array, paddings: Array, border: int) -> Array:
         sizes = [int(b) for b in block]
         m = len(sizes)
         margins = [(0, 0), *(tuple(p) for p in paddings.tolist()), *[(0, 0)] * (x.ndim - 1 - m)]
-        padded = np.pad(x, margins)
+        padded = np.pad(x, margins, constant_values=border) if border else np.pad(x, margins)
         n, spatial, rest = padded.shape[0], padded.shape[1 : 1 + m], padded.shape[1 + m :]
         counts = [extent // size for extent, size in zip(spatial, sizes, strict=True)]
         split = [e for pair in zip(counts, sizes, strict=True) for e in pair]
@@ -132,8 +151,9 @@ class SpaceToBatchND(BlockMove):
             return None
         x, images = inputs[0], View.of(results[0])
         assert x is not None
-        zero = np.zeros((), x.dtype.numpy)
-        moves = [Move(View.same(results[0]), images, read=zero)] if any(pairs) else []
+        zero = 0 if x.quant is None else x.quant.zero_point[0]
+        border = np.asarray(zero, x.dtype.numpy)
+        moves = [Move(View.same(results[0]), images, read=border)] if any(pairs) else []
         views = _block_views(images, view_of(x), sizes, pairs[::2])
         return [*moves, *(Move(seen, image) for image, seen in views)]
 
