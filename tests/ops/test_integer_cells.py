@@ -4,6 +4,7 @@ reference kernels, run after run."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import octolite
+from octolite.errors import UnsupportedError
 from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import FLOAT32, INT8, INT16, INT32, Array, DType, Quant
+from octolite.ir.types import FLOAT32, INT8, INT16, INT32, UINT8, Activation, Array, DType, Quant
 from octolite.ops import operator_class
-from octolite.ops.base import Intermediate
-from octolite.ops.case import Case, Tensor, case, codes, made
+from octolite.ops.base import Intermediate, Operator
+from octolite.ops.basic_lstm import BasicLSTM
+from octolite.ops.case import Case, Tensor, case, codes, f32, made, variable, weights
 from octolite.ops.lstm import GATES
-from octolite.tflite import write
+from octolite.tflite import read, write
 from tests.ops.litert import arrays_of
 
 RUNS = 3
@@ -95,9 +98,9 @@ def by_interpreter(make: Any, model: Model, **options: Any) -> list[list[Array]]
     return found
 
 
-def assert_bits(example: Case, name: str) -> None:
+def assert_bits(example: Case, operator: type[Operator]) -> None:
     """Ours, alone and in the interpreter, is LiteRT's."""
-    model, _ = example.build(operator_class(name))
+    model, _ = example.build(operator)
     theirs = by_interpreter(LiteRT, model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     for found in (by_reference(model), by_interpreter(octolite.Interpreter, model)):
         for mine, expected in zip(found, theirs, strict=True):
@@ -169,4 +172,132 @@ def lstms(draw: Any, name: str) -> Case:
 @EXACT
 @given(data=st.data())
 def test_cells_have_the_bits_of_litert(name: str, data: st.DataObject) -> None:
-    assert_bits(data.draw(lstms(name)), name)
+    assert_bits(data.draw(lstms(name)), operator_class(name))
+
+
+@st.composite
+def steps(draw: Any) -> Case:
+    depth, units, memory, batch = (draw(st.integers(1, n)) for n in (40, 8, 6, 3))
+    rank = draw(st.integers(1, 3))
+    filters, scale = units * rank, 0.01 * 2.0 ** draw(st.floats(-1, 1))
+    held = Quant.of(2.0**-13 * 2.0 ** draw(st.floats(-1, 1)))
+    bias = constant(INT32, 1e-7, units, most=3_000_000) if draw(st.booleans()) else None
+    return case(
+        codes(batch, depth, quant=draw(quants(0.02))),
+        constant(INT8, scale, filters, depth),
+        constant(INT16, 1e-3 / 256, filters, memory, most=32767),
+        bias,
+        state(INT16, held, batch, filters * memory),
+        results=[(INT8, draw(quants(0.02)))],
+        rank=rank,
+        activation=Activation.RELU,  # TFLite's kernel takes no other
+    )
+
+
+@EXACT
+@given(example=steps())
+def test_svdf_has_the_bits_of_litert(example: Case) -> None:
+    assert_bits(example, operator_class("SVDF"))
+
+
+@st.composite
+def basic_cells(draw: Any) -> Case:
+    depth, units, batch = (draw(st.integers(1, n)) for n in (40, 24, 3))
+
+    def unsigned(zero: int, *shape: int) -> Tensor:
+        return Tensor(
+            shape, UINT8, lambda rng, s: rng.integers(0, 256, s), True, quant=Quant.of(0.01, zero)
+        )
+
+    activation, cell = Quant.of(1 / 128, 128), Quant.of(2.0**-11)
+    unit = 2.0**-7 * 0.005 * 2.0 ** draw(st.floats(-2, 2))
+    return case(
+        codes(batch, depth, quant=activation, dtype=UINT8, low=0, high=256),
+        state(UINT8, activation, batch, units),
+        unsigned(draw(st.integers(0, 255)), 4 * units, depth + units),
+        constant(INT32, unit, 4 * units, most=30_000),
+        state(INT16, cell, batch, units),
+        results=[
+            (UINT8, activation),
+            (INT16, cell),
+            (UINT8, activation),
+            (INT16, Quant.of(2.0**-12)),
+        ],
+    )
+
+
+@EXACT
+@given(example=basic_cells())
+def test_cells_of_uint8_have_the_bits_of_litert(example: Case) -> None:
+    assert_bits(example, BasicLSTM)
+
+
+def test_cells_of_2018_in_float_are_near_those_of_litert() -> None:
+    example = case(f32(3, 10), variable(3, 6), weights(24, 16), weights(24), variable(3, 6))
+    model, _ = example.build(BasicLSTM)
+    rows = np.random.default_rng(1).uniform(-1, 1, (RUNS, 3, 10)).astype(np.float32)
+    found = []
+    for make in (octolite.Interpreter, LiteRT):
+        interpreter = make(model_content=write(model))
+        interpreter.allocate_tensors()
+        for row in rows:
+            interpreter.set_tensor(0, row)
+            interpreter.invoke()
+        found.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-6)
+
+
+def test_intermediate_tensors_survive_a_file() -> None:
+    lent = (Intermediate(FLOAT32, None),) * 4 + (Intermediate(INT8, 0.0625, 3),)
+    model, _ = plain_lstm(intermediates=lent).build(operator_class("LSTM"))
+    node = read(write(model)).main.nodes[0]
+    assert node.op.attributes()["intermediates"] == lent
+    assert write(read(write(model))) == write(model)
+
+
+def plain_lstm(cell: float = 2.0**-12, dtype: DType = INT8, **attributes: Any) -> Case:
+    matrices = [constant(INT8, 0.01, 4, 4) for _ in range(8)]
+    biases = [constant(INT32, 1e-4, 4) for _ in range(4)]
+    states = state(INT8, Quant.of(1 / 128), 1, 4), state(INT16, Quant.of(cell), 1, 4)
+    x, out = codes(1, 4, quant=Quant.of(0.02), dtype=dtype), (dtype, Quant.of(1 / 128))
+    given = [*matrices, None, None, None, *biases, None, None, *states]
+    return case(x, *given, results=[out], **attributes)
+
+
+LENT = (Intermediate(FLOAT32, None),) * 4 + (Intermediate(INT8, 1 / 128),)
+
+
+@pytest.mark.parametrize(
+    ("example", "reason"),
+    [
+        (plain_lstm(), "has 0 intermediate tensors, expected 5"),
+        (plain_lstm(intermediates=LENT[:1] * 12), "products of 8 bits reads beyond its factors"),
+        (plain_lstm(intermediates=LENT[:1] * 5), "intermediate tensor 4 has none"),
+        (plain_lstm(0.001, intermediates=LENT), "power of two from 2\\^-15 to 2\\^-9"),
+        (plain_lstm(dtype=INT16, intermediates=LENT), "TFLite's kernels take float32 or int8"),
+    ],
+    ids=["none", "twelve", "no scale", "cell state", "int16"],
+)
+def test_what_no_kernel_computes_is_refused_with_the_reason(example: Case, reason: str) -> None:
+    with pytest.raises(UnsupportedError, match=reason):
+        example.build(operator_class("LSTM"))
+
+
+@pytest.mark.parametrize("dtype", [INT8, UINT8, INT16])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RNN",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+    ],
+)
+def test_cells_that_tflite_has_in_float_alone(name: str, dtype: DType) -> None:
+    example = operator_class(name).cases[0]
+    x, *others = example.tensors
+    assert x is not None
+    turned = codes(*x.shape, quant=Quant.of(0.02), dtype=dtype, low=0, high=100)
+    with pytest.raises(UnsupportedError, match=f"{name} of {dtype} .* take float32"):
+        replace(example, tensors=[turned, *others]).build(operator_class(name))

@@ -61,6 +61,13 @@ class Multiplier:
         short = np.where(self.mantissa < 0x7FFF0000, (self.mantissa + 2**15) >> 16, 0x7FFF)
         return short, 15 - self.shift
 
+    def upward(self, x: Array) -> Array:
+        """The same, but the shift, too, rounds halves up, as matrix products of vector units do."""
+        scaled = wrap(np.asarray(x, np.int64) << np.maximum(self.shift, 0))
+        bits = np.maximum(-self.shift, 0)
+        rounded = (high_product(scaled, self.mantissa) + (np.int64(1) << bits >> 1)) >> bits
+        return np.asarray(rounded)
+
     def wide(self, x: Array) -> Array:
         """``x``, int64 of 48 bits, times the factor with a mantissa of 15 bits, rounded once."""
         short, bits = self.short()

@@ -25,6 +25,7 @@ from octolite.ir.types import (
 from octolite.kernels import spec
 from octolite.ops import integer_lstm
 from octolite.ops.base import Intermediate, Parameter, QuantRule, attr
+from octolite.ops.basic_lstm import BasicLSTM
 from octolite.ops.case import Case, Tensor, case, f32, int8_weights, variable, weights
 from octolite.ops.cells import (
     Recurrent,
@@ -392,9 +393,11 @@ class LSTM(_OneWay):
     kernel_type: int = attr(0)
     asymmetric_quantize_inputs: bool = attr(False)
 
+    def settle(self, outputs: Sequence[Operand]) -> Any:
+        """One of the basic kernel type has other inputs and results."""
+        return BasicLSTM(activation=self.activation) if self.kernel_type == 1 else self
+
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
-        if self.kernel_type != 0:
-            raise ShapeError("LSTM of the basic kernel type, of which only the full one is known")
         named = self.named(inputs)
         self.check_types(named)
         x = named["input"]

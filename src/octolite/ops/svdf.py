@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from octolite.errors import ShapeError
-from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, Activation, Array, Operand, Shape, TensorType
+from octolite.errors import ShapeError, UnsupportedError
+from octolite.ir import gates, numerics
+from octolite.ir.fixed_point import Codes, Multiplier, wrap
+from octolite.ir.types import (
+    FLOAT32,
+    INT8,
+    INT16,
+    INT32,
+    Activation,
+    Array,
+    Operand,
+    Shape,
+    TensorType,
+)
 from octolite.kernels import spec
 from octolite.ops.base import QuantRule, attr
 from octolite.ops.case import Case, case, f32, int8_weights, variable, weights
@@ -36,6 +47,9 @@ class SVDF(Recurrent):
     x [batch, depth], features [filters, depth], time [filters, memory], state [batch, filters ·
     memory], oldest first. ``rank`` filters that lie side by side add up to one unit. Source:
     Nakkiran et al., "Compressing Deep Neural Networks using a Rank-Constrained Topology".
+
+    In integers, x and features are int8, time and state int16, the bias int32. RELU is what the
+    codes' limits make of a result, as in TFLite.
     """
 
     name = "SVDF"
@@ -44,12 +58,14 @@ class SVDF(Recurrent):
     rank: int = attr(0)
     activation: Activation = attr(Activation.NONE, "FusedActivationFunction")
     asymmetric_quantize_inputs: bool = attr(False)
+    integer_types = (INT8,)
     quant = QuantRule(
         weights={"weights_feature": None, "weights_time": None}, hybrid=True, together=True
     )
 
     def infer(self, *inputs: Operand) -> Sequence[TensorType]:
         named = self.named(inputs)
+        self.check_types(named)
         x, time = named["input"], named["weights_time"]
         batch, depth = rank_of(x, "input", 2) or (None, None)
         filters, memory = extent(named["weights_feature"], 0), extent(time, 1)
@@ -59,7 +75,8 @@ class SVDF(Recurrent):
             raise ShapeError(f"SVDF: {filters} filters cannot be of rank {self.rank}")
         units = None if filters is None else filters // self.rank
         expect(named["bias"], "bias", units)
-        expect_state(named["state"], "the state", batch, product((filters, memory)))
+        dtype = INT16 if x.dtype is INT8 else FLOAT32
+        expect_state(named["state"], "the state", batch, product((filters, memory)), dtype)
         return [TensorType(x.dtype, (batch, units))]
 
     def states(self, inputs: Sequence[Operand | None]) -> Mapping[str, Shape]:
@@ -77,6 +94,46 @@ class SVDF(Recurrent):
         if named["bias"] is not None:
             units = units + named["bias"]
         return numerics.activate(units, self.activation)
+
+    def check_types(self, named: Mapping[str, Operand | None]) -> None:
+        super().check_types(named)
+        if named["input"] is None or named["input"].dtype is not INT8:
+            return
+        wanted = {"weights_feature": INT8, "weights_time": INT16, "bias": INT32, "state": INT16}
+        for name, dtype in wanted.items():
+            operand = named[name]
+            if operand is not None and operand.dtype is not dtype:
+                raise UnsupportedError(
+                    f"SVDF of int8 activations takes {name} of {dtype}, as TFLite's kernel does, "
+                    f"and {operand.name!r} is {operand.dtype}"
+                )
+        if self.activation not in (Activation.NONE, Activation.RELU):
+            raise UnsupportedError(
+                f"SVDF of int8 activations ends in {self.activation.name}; TFLite's kernel knows "
+                "RELU alone"
+            )
+
+    def integer(
+        self,
+        inputs: Sequence[Operand | None],
+        outputs: Sequence[Operand],
+        *arrays: Array | None,
+    ) -> Array:
+        operands, given = self.named(inputs), self.named(arrays)
+        x, out = Codes.of(operands["input"]), Codes.of(outputs[0])
+        features, time, state = (
+            Codes.of(operands[n]).real_scale for n in ("weights_feature", "weights_time", "state")
+        )
+        centred, weights = x.centred(given["input"]), given["weights_feature"].astype(np.int64)
+        now = Multiplier.of(x.real_scale * features / state)(wrap(centred @ weights.T))
+        memory = given["state"].reshape(len(centred), *given["weights_time"].shape)
+        memory[..., :-1] = memory[..., 1:]
+        memory[..., -1] = gates.short(now)
+        filters = np.einsum("bfm,fm->bf", memory, given["weights_time"], dtype=np.int64)
+        units = filters.reshape(len(filters), -1, self.rank).sum(axis=-1)
+        bias = given["bias"]
+        sums = wrap(units if bias is None else units + bias)
+        return out.store(Multiplier.of(state * time / out.real_scale)(sums))
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Svdf | None:
         named, hybrid = self.named(inputs), self.is_hybrid(inputs)
