@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import avx2, contenders, measure, report, startup, targets
-from benchmarks.models import ROWS, AnyRow, Frozen, Network
+from benchmarks.models import ROWS, AnyRow, Coded, Frozen, Network
 
 
 def main() -> None:
     options = _arguments()
-    limited = avx2.Limit() if options.avx2 else None
     rows = _rows(options)
+    limited = avx2.Limit(_packages(rows)) if options.avx2 else None
     found: dict[str, Any] = {"tables": _tables(rows, options), "startup": []}
     if limited is not None and limited.unasked():
         raise SystemExit(f"not known to be kept to AVX2: {', '.join(limited.unasked())}")
@@ -41,21 +41,39 @@ def tell(missed: Sequence[str]) -> int:
 def _rows(options: argparse.Namespace) -> list[AnyRow]:
     if options.network:
         return [Frozen(path) for path in options.network]
-    return [row for row in ROWS if not options.rows or row.name in options.rows]
+    wanted = set(options.rows or (row.name for row in ROWS))
+    if "codes" in wanted:
+        wanted |= {row.name for row in ROWS if isinstance(row, Coded)}
+    return [row for row in ROWS if row.name in wanted]
+
+
+def _contenders(row: AnyRow) -> tuple[contenders.Contender, ...]:
+    return contenders.CODED if isinstance(row, Coded) else contenders.ALL
+
+
+def _packages(rows: Sequence[AnyRow]) -> set[str]:
+    """What the contenders of ``rows`` are in."""
+    return {package for row in rows for each in _contenders(row) for package in each.packages}
 
 
 def _tables(rows: Sequence[AnyRow], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A table for each number of threads; a model is made once for all of them."""
-    present = [c for c in contenders.ALL if c.installed]
-    tables = [
-        {**measure.machine(), "threads": threads, "rounds": options.runs, "rows": []}
-        for threads in options.threads
-    ]
-    for row in rows:
-        files = row.files()
-        for table in tables:
-            result = measure.measure(row, files, present, table["threads"], options.runs)
-            table["rows"].append(result.plain())
+    """A table for each number of threads and each set of contenders; a model is made once for all
+    of them."""
+    tables = []
+    for everyone in (contenders.ALL, contenders.CODED):
+        present = [c for c in everyone if c.installed]
+        those = [row for row in rows if _contenders(row) is everyone]
+        found: list[dict[str, Any]] = [
+            {**measure.machine(), "threads": threads, "rounds": options.runs, "rows": []}
+            for threads in options.threads
+            if those
+        ]
+        for row in those:
+            files = row.files()
+            for table in found:
+                result = measure.measure(row, files, present, table["threads"], options.runs)
+                table["rows"].append(result.plain())
+        tables += found
     return tables
 
 
@@ -63,7 +81,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="a table for each")
     parser.add_argument("--runs", type=int, default=60, help="rounds; a round is a turn of each")
-    parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS])
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=["codes", *(row.name for row in ROWS)],
+        help="codes: all that are in codes throughout",
+    )
     parser.add_argument(
         "--avx2", action="store_true", help="hide newer instruction sets from all contenders"
     )

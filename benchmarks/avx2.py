@@ -35,7 +35,7 @@ class Limit:
         os.environ["OCTOLITE_ISA"] = "avx2"
         self._handler = _compiled()
         self._places: dict[str, tuple[int, int]] = {}  # library: first place, places
-        for path in _installed(packages):
+        for path in _installed(sorted(LIBRARIES.keys() & set(packages))):
             self._limit(path)
 
     def _limit(self, path: Path) -> None:

@@ -62,7 +62,7 @@ class Form:
 @dataclass
 class Files:
     """One model in all the forms that contenders read. ``plain`` and ``quantized`` are bytes of
-    ``.tflite`` files."""
+    ``.tflite`` files; a model in codes throughout has the first alone."""
 
     plain: bytes
     quantized: bytes
@@ -189,10 +189,15 @@ def _as_read(sample: np.ndarray, turned: bool) -> np.ndarray:
 # Starting them -------------------------------------------------------------------------------
 
 
-def _litert(content: bytes, threads: int) -> TfLite:
-    from ai_edge_litert.interpreter import Interpreter
+def _litert(content: bytes, threads: int, reference: bool = False) -> TfLite:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    return TfLite(Interpreter(model_content=content, num_threads=threads))
+    kernels = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+    return TfLite(
+        Interpreter(
+            model_content=content, num_threads=threads, experimental_op_resolver_type=kernels
+        )
+    )
 
 
 def _octolite(content: bytes, threads: int) -> TfLite:
@@ -273,10 +278,11 @@ def _openvino(files: Files, threads: int, sample: np.ndarray) -> OpenVino:
 
 @dataclass(frozen=True)
 class Contender:
-    """``start`` loads a model; ``packages`` must be installed for it."""
+    """``start`` loads a model; ``packages`` must be installed for it. ``rounds``: its results are
+    not those of the first contender, to more than rounding."""
 
     name: str
-    hybrid: bool
+    rounds: bool
     packages: tuple[str, ...]
     start: Callable[[Files, int, np.ndarray], Runner]
 
@@ -297,3 +303,10 @@ ALL: tuple[Contender, ...] = (
     Contender("Octolite float", False, (), lambda f, n, x: _octolite(f.plain, n)),
     Contender("Octolite hybrid", True, (), lambda f, n, x: _octolite(f.quantized, n)),
 )
+
+CODED: tuple[Contender, ...] = (
+    Contender("LiteRT", True, _LITERT, lambda f, n, x: _litert(f.plain, n)),
+    Contender("LiteRT reference", False, _LITERT, lambda f, n, x: _litert(f.plain, n, True)),
+    Contender("Octolite", False, (), lambda f, n, x: _octolite(f.plain, n)),
+)
+"""Of models in codes throughout. LiteRT's own kernels round otherwise than its reference."""

@@ -53,15 +53,17 @@ class Timing:
 class Result:
     """A row of the table.
 
-    ``timings``, and of quantized contenders ``sqnr`` (dB, the mean over inputs, against LiteRT
-    float), of the others ``errors`` (the largest, as a part of the largest result); ``absent``
-    says why a contender has none; ``kernels``: what Octolite runs for its float and hybrid model;
-    ``forms``: which of several quantized forms was the fastest.
+    ``base``: whose timing others are compared with. ``timings``, and of contenders that round
+    ``sqnr`` (dB, the mean over inputs, against the first that does not), of the others ``errors``
+    (the largest, as a part of the largest result); ``absent`` says why a contender has none;
+    ``kernels``: what Octolite runs for each of its models; ``forms``: which of several quantized
+    forms was the fastest.
     """
 
     name: str
     title: str
     threads: int
+    base: str
     timings: dict[str, Timing] = field(default_factory=dict)
     sqnr: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -70,13 +72,13 @@ class Result:
     forms: dict[str, str] = field(default_factory=dict)
 
     def speedup(self, contender: str) -> float:
-        """How many times as fast as LiteRT's float model."""
-        return self.timings["LiteRT float"].median / self.timings[contender].median
+        """How many times as fast as the base."""
+        return self.timings[self.base].median / self.timings[contender].median
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         speedups = {n: round(self.speedup(n), 3) for n in self.timings}
-        return asdict(self) | {"speedup_over_litert_float": speedups}
+        return asdict(self) | {"speedup": speedups}
 
 
 def measure(
@@ -84,9 +86,9 @@ def measure(
 ) -> Result:
     """Time ``row``, whose models are ``files``, in ``rounds`` rounds of turns.
 
-    Raises :class:`RuntimeError` when a contender's float results are not those of the others.
+    Raises :class:`RuntimeError` when results that do not round are not those of the others.
     """
-    result = Result(row.name, row.title, threads)
+    result = Result(row.name, row.title, threads, contenders[0].name)
     runners: dict[str, Runner] = {}
     for each in contenders:
         try:
@@ -95,11 +97,11 @@ def measure(
             result.absent[each.name] = str(error)
     result.forms = {n: r.form for n, r in runners.items() if isinstance(r, OnnxRuntime) and r.form}
     outputs = {n: _outputs(r, row) for n, r in runners.items()}
-    exact = outputs["LiteRT float"]
+    exact = outputs[next(each.name for each in contenders if not each.rounds)]
     for each in contenders:
         if each.name not in runners:
             continue
-        if each.hybrid:
+        if each.rounds:
             result.sqnr[each.name] = sqnr(outputs[each.name], exact)
             continue
         error = result.errors[each.name] = _error(outputs[each.name], exact)
@@ -107,8 +109,8 @@ def measure(
             raise RuntimeError(f"{each.name} computes {row.title} with an error of {error:.2g}")
     turns = take_turns({n: r.invoke for n, r in runners.items()}, rounds)
     result.timings = {name: summary(taken) for name, taken in turns.items()}
-    for kind in ("float", "hybrid"):
-        result.kernels[kind] = _kernels(runners[f"Octolite {kind}"])
+    for name in (name for name in runners if name.startswith("Octolite")):
+        result.kernels[name.removeprefix("Octolite").strip() or "codes"] = _kernels(runners[name])
     return result
 
 
@@ -129,7 +131,7 @@ def _outputs(runner: Runner, row: AnyRow) -> list[np.ndarray]:
 
 def _error(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
     pairs = zip(outputs, exact, strict=True)
-    return max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs)
+    return max(float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-30)) for a, b in pairs)
 
 
 def sqnr(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:

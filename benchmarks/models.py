@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ import numpy as np
 
 import octolite
 from benchmarks import networks
+from benchmarks.codes import in_codes, quant_of
 from benchmarks.contenders import Files
+from octolite.ir import numerics
 from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import FLOAT32, INT32, Activation
+from octolite.ir.types import FLOAT32, INT8, INT16, INT32, UINT8, Activation, DType
 from octolite.ops.activations import Relu
 from octolite.ops.base import Operator, operator_class
-from octolite.ops.conv import Conv2D
+from octolite.ops.conv import Conv2D, DepthwiseConv2D
 from octolite.ops.fully_connected import FullyConnected
 from octolite.ops.indexing import EmbeddingLookup
 from octolite.quantize import quantize
@@ -25,7 +28,8 @@ from octolite.tflite import read, write
 
 @dataclass(frozen=True)
 class Row:
-    """A layer: ``operator`` on an input of shape ``input`` with weights of shape ``weights``.
+    """A layer: ``operator`` on an input of shape ``input`` with weights of shape ``weights``, whose
+    channels are the last axis of a depthwise convolution's and the first of others'.
 
     ``relu``: behind a ReLU, as in networks, where the layer's input is known to be at least 0.
     """
@@ -39,11 +43,12 @@ class Row:
 
     def files(self) -> Files:
         """Gaussian weights, zero bias."""
-        return _files(self._model())
+        return _files(self.build())
 
-    def _model(self) -> Model:
+    def build(self) -> Model:
         weights = np.random.default_rng(0).standard_normal(self.weights, np.float32)
-        bias = np.zeros(self.weights[0], np.float32)
+        channels = self.weights[3 if isinstance(self.operator(), DepthwiseConv2D) else 0]
+        bias = np.zeros(channels, np.float32)
         graph = Graph()
         x = graph.add_input("x", FLOAT32, self.input)
         x = graph.add(Relu(), [x], "relu").output if self.relu else x
@@ -149,6 +154,30 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Coded:
+    """``row`` in codes of ``dtype`` throughout."""
+
+    row: Row | Network
+    dtype: DType
+
+    @property
+    def name(self) -> str:
+        return f"{self.dtype}_{self.row.name}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.row.title}, {self.dtype}"
+
+    def files(self) -> Files:
+        return Files(write(in_codes(self.row.build(), self.row.sample(0), self.dtype)), b"")
+
+    def sample(self, seed: int) -> np.ndarray:
+        """Codes of what the row is given, by the scale of its first sample."""
+        quant = quant_of(self.row.sample(0), self.dtype)
+        return numerics.quantize(self.row.sample(seed), quant, self.dtype.numpy)
+
+
+@dataclass(frozen=True)
 class Frozen:
     """A frozen graph of images from a file."""
 
@@ -172,13 +201,38 @@ class Frozen:
         return networks.image(tuple(d or 1 for d in source.shape or ()), seed)
 
 
-AnyRow = Row | Cells | Embedding | Network | Frozen
+AnyRow = Row | Cells | Embedding | Network | Coded | Frozen
 
-ROWS: tuple[AnyRow, ...] = (
+
+def _strided(operator: Callable[..., Operator]) -> Callable[[], Operator]:
+    return functools.partial(operator, stride_w=2, stride_h=2)
+
+
+_LAYERS = (
     Row("fc1", "FC 1×1024→1024", FullyConnected, (1, 1024), (1024, 1024)),
     Row("fc64", "FC 64×1024→1024", FullyConnected, (64, 1024), (1024, 1024)),
     Row("conv3x3", "Conv 3×3, 56×56×64→64", Conv2D, (1, 56, 56, 64), (64, 3, 3, 64)),
     Row("conv1x1", "Conv 1×1, 28×28×256→256", Conv2D, (1, 28, 28, 256), (256, 1, 1, 256)),
+)
+_MOBILE = (
+    Row("stem", "Conv 3×3 / 2, 224×224×3→32", _strided(Conv2D), (1, 224, 224, 3), (32, 3, 3, 3)),
+    Row("expand", "Conv 1×1, 56×56×24→144", Conv2D, (1, 56, 56, 24), (144, 1, 1, 24)),
+    Row("project", "Conv 1×1, 56×56×144→24", Conv2D, (1, 56, 56, 144), (24, 1, 1, 144)),
+    Row("depthwise", "Depthwise 3×3, 56×56×144", DepthwiseConv2D, (1, 56, 56, 144), (1, 3, 3, 144)),
+    Row(
+        "depthwise2",
+        "Depthwise 3×3 / 2, 56×56×144",
+        _strided(DepthwiseConv2D),
+        (1, 56, 56, 144),
+        (1, 3, 3, 144),
+    ),
+)
+_NETWORKS = (
+    Network("mobilenet_v2", "MobileNetV2 224", networks.mobilenet_v2),
+    Network("resnet50", "ResNet-50 224", networks.resnet50),
+)
+ROWS: tuple[AnyRow, ...] = (
+    *_LAYERS,
     Row(
         "relu_conv1x1",
         "ReLU, conv 1×1, 28×28×256→256",
@@ -192,6 +246,7 @@ ROWS: tuple[AnyRow, ...] = (
     Cells("bilstm", "LSTM 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_LSTM"),
     Cells("birnn", "RNN 256 both ways, 50 steps", "BIDIRECTIONAL_SEQUENCE_RNN"),
     Embedding("embedding", "512 of 20 000 embeddings of 256", 512, (20_000, 256)),
-    Network("mobilenet_v2", "MobileNetV2 224", networks.mobilenet_v2),
-    Network("resnet50", "ResNet-50 224", networks.resnet50),
+    *_NETWORKS,
+    *(Coded(row, INT8) for row in (*_LAYERS, *_MOBILE, *_NETWORKS)),
+    *(Coded(row, dtype) for dtype in (UINT8, INT16) for row in (*_LAYERS, *_NETWORKS[:1])),
 )

@@ -10,10 +10,12 @@ import pytest
 
 import octolite
 from benchmarks import measure, networks, startup
-from benchmarks.contenders import ALL, Contender, Files, TfLite
-from benchmarks.models import AnyRow, Cells, Embedding, Network, Row
+from benchmarks.codes import in_codes
+from benchmarks.contenders import ALL, CODED, Contender, Files, TfLite
+from benchmarks.models import AnyRow, Cells, Coded, Embedding, Network, Row
+from octolite.ir import numerics
 from octolite.ir.graph import Graph, Model
-from octolite.ir.types import FLOAT32, Activation, Padding
+from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Activation, DType, Padding
 from octolite.ops.activations import Relu
 from octolite.ops.arithmetic import Mul
 from octolite.ops.conv import Conv2D
@@ -119,7 +121,7 @@ def test_a_row_has_times_and_quality() -> None:
     here = [c for c in ALL if c.name.startswith(("LiteRT", "Octolite"))]
     found = measure.measure(row, row.files(), here, 1, 2).plain()
     assert found["timings"].keys() == {c.name for c in here}
-    assert found["speedup_over_litert_float"]["LiteRT float"] == 1
+    assert found["speedup"]["LiteRT float"] == 1
     assert found["errors"]["Octolite float"] < 1e-5
     assert found["sqnr"]["Octolite hybrid"] > 30
     assert found["kernels"]["hybrid"]
@@ -206,3 +208,32 @@ def test_starting_is_measured_in_a_process_of_its_own(tmp_path: Path, who: str) 
     assert seconds > 0
     assert megabytes > 0
     assert cache.exists() == (who == "Octolite")
+
+
+@pytest.mark.parametrize("dtype", [INT8, UINT8, INT16], ids=str)
+def test_codes_throughout_have_the_bits_of_the_reference_kernels(dtype: DType) -> None:
+    """Of a small MobileNetV2, before the softmax, which leaves little of 1000 classes, and behind."""
+    model = networks.mobilenet_v2(32)
+    model.main.outputs = [*model.main.nodes[-1].inputs, *model.main.outputs]
+    in_codes(model, networks.image(IMAGES, 0), dtype)
+    quant = model.main.inputs[0].quant
+    assert quant is not None
+    files, seen = Files(write(model), b""), []
+    for contender in CODED[1:]:
+        runner = contender.start(files, 1, np.zeros(1))
+        assert isinstance(runner, TfLite)
+        runner.feed(numerics.quantize(networks.image(IMAGES, 1), quant, dtype.numpy))
+        runner.invoke()
+        details = runner.interpreter.get_output_details()
+        seen.append([np.array(runner.interpreter.get_tensor(d["index"])) for d in details])
+    for mine, theirs in zip(*seen, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(np.unique(seen[0][0])) > 20
+
+
+def test_a_coded_row_is_measured() -> None:
+    row = Coded(Row("fc", "", FullyConnected, (3, 40), (30, 40)), INT8)
+    result = measure.measure(row, row.files(), CODED, 1, 2)
+    assert result.base == "LiteRT"
+    assert result.errors == {"LiteRT reference": 0, "Octolite": 0}
+    assert any("integer dot" in label for label in result.kernels["codes"])

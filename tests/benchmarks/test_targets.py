@@ -31,8 +31,9 @@ def row(name: str = "fc64", **medians: float) -> dict[str, Any]:
         "name": name,
         "title": name,
         "threads": 1,
+        "base": "LiteRT float",
         "timings": {n: timing(t) for n, t in times.items()},
-        "speedup_over_litert_float": {n: times["LiteRT float"] / t for n, t in times.items()},
+        "speedup": {n: times["LiteRT float"] / t for n, t in times.items()},
         "sqnr": {"LiteRT hybrid": 40.0, "ONNX Runtime int8": 38.0, "Octolite hybrid": 39.6},
         "kernels": {"float": ["float dot fma"], "hybrid": ["hybrid dot"]},
     }
@@ -140,3 +141,10 @@ def test_tables_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "1 thread; Octolite uses avx2" in " ".join(shown.split())
     assert "ResNet-50" in shown
+
+
+@pytest.mark.parametrize(("ours", "missed"), [(0.9, 0), (1.1, 1)])
+def test_codes_are_not_slower_than_the_reference_kernels(ours: float, missed: int) -> None:
+    coded = row("int8_fc64") | {"base": "LiteRT"}
+    coded["timings"] = {"LiteRT reference": timing(1.0), "Octolite": timing(ours)}
+    assert len(check([table(coded)])) == missed
