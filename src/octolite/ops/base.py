@@ -176,6 +176,8 @@ class Operator(ABC):
     shape_only: ClassVar[bool] = False
     """The result depends on the first input's shape alone (SHAPE, RANK)."""
     custom: ClassVar[bool] = False
+    packed: ClassVar[str] = ""
+    """A custom operator's attributes as bytes, in the words of ``struct``; else a FlexBuffer."""
     nonnegative: ClassVar[Literal["always", "kept"] | None] = None
     """No result is ever negative, or none is where no float input is. (NaN is not negative.)"""
     spread: ClassVar[Literal["sums", "kept", "added", "other"]] = "kept"

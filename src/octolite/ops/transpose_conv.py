@@ -33,6 +33,20 @@ MAX_PHASES = 1024
 """Strides (of both axes, multiplied) up to which a kernel is built: each phase has its own."""
 
 
+def layer_shapes(x: Operand, w: Operand, bias: Operand | None) -> tuple[Shape | None, Shape | None]:
+    """The shapes of images and weights. Raises :class:`ShapeError` where they do not fit."""
+    filters, shape = rank_of(w, "weights", 4), rank_of(x, "input", 4)
+    if filters is not None and shape is not None:
+        depth = {d for d in (filters[3], shape[3]) if d is not None}
+        if len(depth) > 1:
+            raise ShapeError(
+                f"input {x.name!r} {shape} and weights {w.name!r} {filters} should end in "
+                "the same number of channels"
+            )
+    check_bias(bias, w, None if filters is None else filters[0])
+    return shape, filters
+
+
 class TransposeConv(Operator):
     """Every pixel of x [n, h, w, c] spreads weights [out, kernel_h, kernel_w, c] over the result.
 
@@ -57,16 +71,8 @@ class TransposeConv(Operator):
     ) -> Sequence[TensorType]:
         if self.stride_h < 1 or self.stride_w < 1:
             raise ShapeError(f"strides {self.stride_h} and {self.stride_w} must be at least 1")
-        filters, shape = rank_of(w, "weights", 4), rank_of(x, "input", 4)
-        if filters is not None and shape is not None:
-            depth = {d for d in (filters[3], shape[3]) if d is not None}
-            if len(depth) > 1:
-                raise ShapeError(
-                    f"input {x.name!r} {shape} and weights {w.name!r} {filters} should end in "
-                    "the same number of channels"
-                )
+        shape, filters = layer_shapes(x, w, bias)
         channels = None if filters is None else filters[0]
-        check_bias(bias, w, channels)
         target = constant_ints(size)
         if target is None:
             batch = None if shape is None else shape[0]
@@ -202,10 +208,14 @@ class TransposeConv(Operator):
         target = constant_ints(size)
         if target is None or x.shape is None or 0 in x.shape:
             return None
+        return self.placed(target, w.data.shape, x.shape)
+
+    def placed(self, size: Sequence[int], filters: Sequence[int], shape: Shape) -> dict[str, Any]:
+        """What a kernel has to know of a result of ``size`` beside its request."""
         return {
-            "input_shape": x.shape,
-            "padding": self._before(target, w.data.shape[1:3]),
-            "output_hw": (target[1], target[2]),
+            "input_shape": shape,
+            "padding": self._before(size, filters[1:3]),
+            "output_hw": (size[1], size[2]),
         }
 
     def version(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> int:

@@ -321,6 +321,8 @@ class _Reader:
         raw = self._custom_options(table, where)
         if issubclass(cls, UserOperator):
             return {"raw": raw, "options_given": _users_options(cls, raw, where)}
+        if cls.packed:
+            return _unpacked(cls, raw, where)
         found = flexbuffer.decode(raw) if raw else {}
         if not isinstance(found, dict):
             raise FormatError(f"{where}: its options are {type(found).__name__}, expected a map")
@@ -365,6 +367,15 @@ def _users_options(cls: type[UserOperator], raw: bytes, where: str) -> Any:
         return read_options(raw)
     except Exception as error:
         raise FormatError(f"{where}: decode raised {error!r} for its options") from error
+
+
+def _unpacked(cls: type[Operator], raw: bytes, where: str) -> dict[str, Any]:
+    """The attributes of an operator that stores them as a C structure."""
+    size = struct.calcsize(cls.packed)
+    if len(raw) < size:
+        raise FormatError(f"{where}: its options have {len(raw)} bytes, expected {size}")
+    names = (a.name for a in cls.attribute_list())
+    return dict(zip(names, struct.unpack_from(cls.packed, raw), strict=True))
 
 
 def _check_variables(op: Operator, inputs: list[Value | None], where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -292,7 +293,11 @@ def _custom_options(op: Operator) -> bytes:
     """What a custom operator stores."""
     if isinstance(op, KeptOperator):
         return flexbuffer.encode(op.options_given)
-    return op.raw if isinstance(op, UserOperator) else flexbuffer.encode(op.attributes())
+    if isinstance(op, UserOperator):
+        return op.raw
+    if op.packed:
+        return struct.pack(op.packed, *op.attributes().values())
+    return flexbuffer.encode(op.attributes())
 
 
 @cache
