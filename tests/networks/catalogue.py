@@ -384,11 +384,13 @@ _MEDIAPIPE_NETWORKS = (
         "selfie_segmentation/selfie_segmentation",
         "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
         "who stands in front of the camera",
+        error=1e-3,  # noise shows nobody: all results lie in the far tail of a sigmoid
     ),
     _mediapipe(
         "selfie_segmentation/selfie_segmentation_landscape",
         "a77d03f4659b9f6b6c1f5106947bf40e99d7655094b6527f214ea7d451106edd",
         "who stands in front of the camera",
+        error=1e-3,  # noise shows nobody: all results lie in the far tail of a sigmoid
     ),
 )
 
