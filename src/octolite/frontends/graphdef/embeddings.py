@@ -15,7 +15,6 @@ from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
 from octolite.frontends.graphdef.nodes import Ref, TfNode
 from octolite.frontends.graphdef.source import Source, see_through
-from octolite.frontends.graphdef.tensors import shape_of
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, INT32, INT64, Array
 from octolite.ops.embedding import Combiner
@@ -115,9 +114,7 @@ def _gathered(source: Source, ref: Ref) -> tuple[Ref, Ref] | None:
 def _row_count(source: Source, table: Ref) -> int | None:
     """How many rows a constant has."""
     node = source.origin(table)
-    if node is None or node.op_type != "Const" or not node.has("value"):
-        return None
-    shape = shape_of(node.attr["value"].tensor.tensor_shape)
+    shape = None if node is None else source.extents(node)
     return shape[0] if shape else None
 
 

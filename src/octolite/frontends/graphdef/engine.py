@@ -218,8 +218,8 @@ class Site(Attributes, Builder):
 
     @property
     def is_live(self) -> bool:
-        """Whether variables are read when the model runs."""
-        return self._importer.source.live
+        """Whether the variable changes that the node gives a handle of."""
+        return self.resource in self._importer.source.live
 
     # -- loops and conditionals -----------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, Region, TfNode
-from octolite.ir.types import Array
+from octolite.frontends.graphdef.tensors import shape_of
+from octolite.ir.types import Array, Shape
 
 LEFTOVERS = {
     "NoOp", "Assert", "Const", "Placeholder", "PlaceholderWithDefault", "Print", "PrintV2",
@@ -69,11 +70,14 @@ class Source:
         added: how many nodes inlining has added.
         bodies: the nodes that each inlined call has added, by the call's name.
         state: what the graph's variables and tables hold, when that is known.
-        live: variables are read when the model runs; otherwise each is the value that it holds.
+        live: the variables that change, and are read when the model runs. Any other is the value
+            that it holds; where all are, ``live`` is given as ``None``.
         waits: nodes that a node comes after, although it does not read them.
     """
 
-    def __init__(self, graph: Any, state: State | None = None, live: bool = False) -> None:
+    def __init__(
+        self, graph: Any, state: State | None = None, live: Container[str] | None = None
+    ) -> None:
         self.producer = int(graph.versions.producer)
         self.functions = {f.signature.name: f for f in graph.library.function}
         self.feeds: set[Ref] = set()
@@ -82,7 +86,8 @@ class Source:
         self.added = 0
         self.bodies: dict[str, list[str]] = {}
         self.state = state or State()
-        self.live = live or state is None
+        self.live: Container[str] = () if live is None else live
+        self._is_frozen = live is None
         self.waits: dict[str, list[str]] = {}
         self._forward: dict[Ref, Ref] = {}
         self._settled: set[str] = set()
@@ -94,7 +99,7 @@ class Source:
     def add(self, node: TfNode) -> None:
         if node.name in self.nodes:
             raise InvalidGraphError(f"two nodes are called {node.name!r}")
-        if not self.live:
+        if self._is_frozen:
             node.op_type = FROZEN.get(node.op_type, node.op_type)
         self.nodes[node.name] = node
 
@@ -270,11 +275,22 @@ class Source:
             return None
         return float(array.reshape(()))
 
+    def extents(self, node: TfNode) -> Shape | None:
+        """The shape of a constant, or of a variable that never changes."""
+        if node.op_type == "Const" and node.has("value"):
+            return shape_of(node.attr["value"].tensor.tensor_shape)
+        content = self._content(node)
+        return None if content is None else content().shape
+
+    def _content(self, node: TfNode) -> Content | None:
+        """What a variable holds that never changes."""
+        if node.op_type not in VARIABLES or resource_name(node) in self.live:
+            return None
+        return self.state.variables.get(resource_name(node))
+
     def _small(self, node: TfNode) -> Array | None:
         """The data of a constant of one element, or of a variable that never changes."""
         if node.op_type == "Const" and node.element_count("value") == 1:
             return node.array_attribute("value")
-        if node.op_type in VARIABLES and not self.live and node.shape("shape") in ((), (1,)):
-            content = self.state.variables.get(resource_name(node))
-            return None if content is None else content()
-        return None
+        content = self._content(node)
+        return content() if content is not None and node.shape("shape") in ((), (1,)) else None

@@ -1,7 +1,7 @@
 """Variables and tables: what they hold is known beforehand, or they are read while the model runs.
 
-A variable that nothing assigns to is a constant. Where a model does assign to variables, it is
-imported *live*: each variable has a handle, and is read and assigned to in TensorFlow's order.
+A variable that nothing assigns to is a constant. One that the model does assign to is *live*: it
+has a handle, and is read and assigned to in TensorFlow's order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.engine import Site, tf
 from octolite.frontends.graphdef.source import VARIABLES
 from octolite.ir.graph import Value
-from octolite.ir.types import INT64, STRING, Shape
+from octolite.ir.types import INT64, RESOURCE, STRING, Shape
 from octolite.ops.resources import VarHandle
 
 
@@ -27,20 +27,36 @@ def variable(n: Site) -> Value:
             f"{n.op_type}: the graph is not frozen; give the SavedModel or the checkpoint that "
             "holds what its variables are"
         )
-    if n.is_live and n.op_type == "VarHandleOp":
+    if n.is_live and n.op_type != "VarHandleOp":
+        raise UnsupportedError(f"{n.op_type}: a variable that changes, and is no resource")
+    if n.is_live:
         return n.op("VAR_HANDLE", shared_name=name)
     return n.constant(n.state.variables[name]())
 
 
 @tf("ReadVariableOp")
 def read(n: Site, handle: Value) -> Value:
+    if handle.dtype is not RESOURCE:
+        return handle
     return n.op("READ_VARIABLE", handle, dtype=n.dtype("dtype"), shape=_shape(n, handle))
+
+
+@tf("ResourceGather")
+def gather(n: Site, handle: Value, indices: Value) -> Value:
+    return n.op("GATHER", read(n, handle), indices, axis=0, batch_dims=n.integer("batch_dims", 0))
+
+
+@tf("ResourceGatherNd")
+def gather_nd(n: Site, handle: Value, indices: Value) -> Value:
+    return n.op("GATHER_ND", read(n, handle), indices)
 
 
 @tf("VariableShape")
 def variable_shape(n: Site, handle: Value) -> Value:
-    value = n.op("READ_VARIABLE", handle, dtype=n.dtype("dtype"), shape=_shape(n, handle))
-    return n.op("SHAPE", value, out_type=n.dtype("out_type", 3))
+    held = handle.shape if handle.dtype is not RESOURCE else _shape(n, handle)
+    if held is None or None in held:
+        raise UnsupportedError(f"{n.op_type} of a variable whose shape is unknown")
+    return n.constant(np.asarray(held, n.dtype("out_type", 3).numpy))
 
 
 @tf("VarIsInitializedOp", "IsVariableInitialized")
@@ -60,12 +76,6 @@ def assign_changed(n: Site, handle: Value, change: Value) -> tuple[()]:
     operator = "ADD" if n.op_type == "AssignAddVariableOp" else "SUB"
     _put(n, handle, n.op(operator, before, change))
     return ()
-
-
-@tf("ResourceGather")
-def gather(n: Site, handle: Value, indices: Value) -> Value:
-    table = n.op("READ_VARIABLE", handle, dtype=n.dtype("dtype"), shape=_shape(n, handle))
-    return n.op("GATHER", table, indices, axis=0, batch_dims=n.integer("batch_dims", 0))
 
 
 def _put(n: Site, handle: Value, value: Value) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, TfNode
-from octolite.frontends.graphdef.source import Source
-from octolite.frontends.savedmodel.startup import BRANCHES, CHANGES, performed
+from octolite.frontends.graphdef.source import VARIABLES, Source, resource_name
+from octolite.frontends.savedmodel.startup import BRANCHES, CHANGES, owner, performed
 
 _READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd")
+_PARTS = ("then_branch", "else_branch", "cond", "body")
 
 
 def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:
@@ -22,7 +23,7 @@ def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:
     Where there are any, :attr:`Source.waits` says what each operator on a variable comes after.
     Raises :class:`UnsupportedError` for a change inside a loop or a conditional.
     """
-    nodes = {n.name: n for n in performed(source, [r.name for r in outputs])}
+    nodes = {n.name: n for n in performed(source, outputs)}
     for node in nodes.values():
         if node.op_type in BRANCHES and node.name not in source.bodies:
             _check_branches(source, node)
@@ -35,14 +36,19 @@ def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:
     return changes
 
 
+def changed(source: Source, ref: Ref) -> str:
+    """The variable that the node of ``ref`` changes."""
+    node = source.nodes[ref.name]
+    target = owner(source, node.inputs[0]) if node.inputs else None
+    if target is None or target.op_type not in VARIABLES:
+        raise UnsupportedError(f"{node!r} changes something else than a variable of the model")
+    return resource_name(target)
+
+
 def _check_branches(source: Source, node: TfNode) -> None:
     """Raise if a function that ``node`` may run changes a variable."""
-    stack = [
-        f
-        for name in ("then_branch", "else_branch", "cond", "body", "branches")
-        for f in (node.functions(name) if name == "branches" else [node.function(name)])
-        if node.has(name)
-    ]
+    stack = [node.function(name) for name in _PARTS if node.has(name)]
+    stack += node.functions("branches") if node.has("branches") else []
     seen: set[str] = set()
     while stack:
         function = source.functions.get(stack.pop())

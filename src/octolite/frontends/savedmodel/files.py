@@ -16,6 +16,7 @@ from octolite.frontends.savedmodel.bundle import Bundle, index_of
 
 BINARY, TEXT = "saved_model.pb", "saved_model.pbtxt"
 SERVE = ("serve",)
+_ASSETS = "saved_model_assets"
 _ASSET_LIMIT = 1 << 28
 """Bytes that an asset may have."""
 
@@ -37,10 +38,23 @@ class Files:
 
     def asset(self, tensor: str) -> bytes:
         """The contents of the file that the node ``tensor`` names."""
-        for entry in self.meta_graph.asset_file_def:
+        for entry in self._assets():
             if entry.tensor_info.name.rpartition(":")[0] == tensor:
                 return self._asset(entry.filename)
         raise FormatError(f"node {tensor!r} names a file, which the model's list of assets lacks")
+
+    def _assets(self) -> list[Any]:
+        """What the model says of its assets; TensorFlow 1 does so in a collection."""
+        packed = self.meta_graph.collection_def.get(_ASSETS)
+        try:
+            old = (
+                [proto.AssetFileDef.FromString(a.value) for a in packed.any_list.value]
+                if packed
+                else []
+            )
+        except DecodeError as error:
+            raise FormatError(f"the collection {_ASSETS!r} is damaged ({error})") from None
+        return [*self.meta_graph.asset_file_def, *old]
 
     def _asset(self, name: str) -> bytes:
         path = self.assets / name

@@ -24,8 +24,13 @@ message SaverDef
   3 string restore_op_name
 message CollectionDef
   1 NodeList node_list in kind
+  5 AnyList any_list in kind
 message NodeList
   1 repeated string value
+message AnyList
+  1 repeated Any value
+message Any
+  2 bytes value
 message SignatureDef
   1 map<string,TensorInfo> inputs
   2 map<string,TensorInfo> outputs
@@ -72,6 +77,7 @@ proto.declare(_TABLE, "octolite/saved_model.proto", proto.GRAPH_FILE)
 
 SavedModel: Any = proto.message("SavedModel")
 MetaGraphDef: Any = proto.message("MetaGraphDef")
+AssetFileDef: Any = proto.message("AssetFileDef")
 BundleHeaderProto: Any = proto.message("BundleHeaderProto")
 BundleEntryProto: Any = proto.message("BundleEntryProto")
 TrackableObjectGraph: Any = proto.message("TrackableObjectGraph")

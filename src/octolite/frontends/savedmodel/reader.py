@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,21 @@ _INIT = "__saved_model_init_op"
 _DEFAULT = "serving_default"
 _INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 """Collections that name what runs after variables are restored; the first of them counts."""
+
+
+@dataclass
+class Entry:
+    """A signature under way: its arguments and results, and the nodes that change variables."""
+
+    key: str
+    arrays: Arrays
+    changes: Sequence[Ref] = ()
+    source: Source = field(init=False)
+
+    def shapes(self, given: Mapping[str, Dims]) -> dict[str, Dims]:
+        """The shapes that are meant for its arguments, by TensorFlow's names."""
+        refs = {name: self.arrays.inputs.get(name, Ref.parse(name)) for name in given}
+        return {str(r): given[n] for n, r in refs.items() if r in self.arrays.inputs.values()}
 
 
 class Reader:
@@ -46,11 +62,14 @@ class Reader:
         chosen = self._chosen(signature)
         shapes = dict(input_shapes or {})
         if input_arrays is not None or output_arrays is not None or not chosen:
-            found = [self._part(chosen, input_arrays, output_arrays, shapes)]
+            entry, shapes = self._part(chosen, input_arrays, output_arrays, shapes)
+            found = self._import([entry], shapes)
         else:
             self._check_shapes(chosen, shapes)
-            found = [self._translate(key, *arrays, shapes) for key, arrays in chosen.items()]
-            found = _shared(found)
+            entries = [
+                Entry(k, Arrays(dict(i), dict(o), named=True)) for k, (i, o) in chosen.items()
+            ]
+            found = _shared(self._import(entries, shapes))
         initial.prepend([s.graph for s in found], self.state)
         graphs = list({id(s.graph): s.graph for s in found}.values())
         called = [g for g in callees_first(graphs)[::-1] if g not in graphs]
@@ -83,27 +102,14 @@ class Reader:
                 hint = did_you_mean(name, known)
                 raise UsageError(f"a shape is given for {name!r}, which is no argument. {hint}")
 
-    def _translate(
-        self, key: str, inputs: dict[str, Ref], outputs: dict[str, Ref], shapes: Mapping[str, Dims]
-    ) -> Signature:
-        """A graph of one signature."""
-        arrays = Arrays(dict(inputs), dict(outputs), named=True)
-        names = {str(ref): name for name, ref in inputs.items()}
-        named = {}
-        for name, dims in shapes.items():
-            ref = inputs.get(name, Ref.parse(name))
-            if str(ref) in names:
-                named[str(ref)] = dims
-        return self._import(key, arrays, named)
-
     def _part(
         self,
         chosen: Mapping[str, tuple[dict[str, Ref], dict[str, Ref]]],
         input_arrays: Sequence[str] | None,
         output_arrays: Sequence[str] | None,
         shapes: Mapping[str, Dims],
-    ) -> Signature:
-        """A graph between results that are named; names of signatures stand for what they mean."""
+    ) -> tuple[Entry, dict[str, Dims]]:
+        """An entry between results that are named; names of signatures stand for what they mean."""
         inputs = {n: str(r) for given, _ in chosen.values() for n, r in given.items()}
         outputs = {n: str(r) for _, given in chosen.values() for n, r in given.items()}
         if len(chosen) == 1:  # what is not named is as in the signature
@@ -114,7 +120,7 @@ class Reader:
             None if input_arrays is None else [inputs.get(n, n) for n in input_arrays],
             None if output_arrays is None else [outputs.get(n, n) for n in output_arrays],
         )
-        return self._import(_DEFAULT, arrays, {inputs.get(n, n): d for n, d in shapes.items()})
+        return Entry(_DEFAULT, arrays), {inputs.get(n, n): d for n, d in shapes.items()}
 
     # -- importing -------------------------------------------------------------------------------
 
@@ -134,21 +140,28 @@ class Reader:
         named = [collections[c].node_list.value for c in _INITIALIZERS if c in collections]
         return [Ref.parse(name).name for name in (named[0] if named else ())]
 
-    def _source(self, live: bool = False) -> Source:
+    def _source(self, live: Container[str] | None = None) -> Source:
         return Source(self.meta_graph.graph_def, self.state, live)
 
-    def _import(self, key: str, arrays: Arrays, shapes: Mapping[str, Dims]) -> Signature:
-        """A graph of ``arrays``; with what it does to variables, if it does anything."""
-        source = self._source(live=True)
-        source.feeds = set(arrays.inputs.values())
-        changes = effects.find(source, arrays.outputs.values())
-        if not changes:  # each variable is a constant then
-            source = self._source()
-            source.feeds = set(arrays.inputs.values())
-        return graphdef.translate(
-            key, source, arrays, shapes, self._probe, self.on_progress, changes,
-            self.allow_custom_ops,
-        )  # fmt: skip
+    def _import(self, entries: Sequence[Entry], shapes: Mapping[str, Dims]) -> list[Signature]:
+        """A graph for each entry, and what it does to variables, if it does anything."""
+        live: set[str] = set()
+        for entry in entries:
+            entry.source = self._source(live)
+            entry.source.feeds = set(entry.arrays.inputs.values())
+            entry.changes = effects.find(entry.source, entry.arrays.outputs.values())
+            live |= {effects.changed(entry.source, ref) for ref in entry.changes}
+        if not live:  # each variable is a constant then
+            for entry in entries:
+                entry.source = self._source()
+                entry.source.feeds = set(entry.arrays.inputs.values())
+        return [
+            graphdef.translate(
+                e.key, e.source, e.arrays, e.shapes(shapes), self._probe, self.on_progress,
+                e.changes, self.allow_custom_ops,
+            )
+            for e in entries
+        ]  # fmt: skip
 
     def _probe(self, ref: Ref) -> Value | None:
         """What ``ref`` is in the whole graph, or ``None`` where that cannot be imported so far."""

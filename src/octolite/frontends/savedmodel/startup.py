@@ -50,7 +50,7 @@ class Startup:
         """What variables and tables hold once the nodes ``roots`` have run, in this order."""
         state = State()
         for root in roots:
-            for node in performed(self.source, [root]):
+            for node in performed(self.source, [Ref(root)]):
                 if node.op_type in ("Assign", "AssignVariableOp") and len(node.inputs) == 2:
                     name = self._name(node, VARIABLES)
                     state.variables[name] = self._content(node.inputs[1], f"variable {name!r}")
@@ -119,33 +119,35 @@ def owner(source: Source, ref: Ref) -> TfNode | None:
     return source.nodes.get(source.behind(source.resolve(ref)).name)
 
 
-def performed(source: Source, roots: Iterable[str]) -> Iterator[TfNode]:
-    """The nodes that running ``roots`` runs, in no order: what they read or wait for.
+def performed(source: Source, roots: Iterable[Ref]) -> Iterator[TfNode]:
+    """The nodes that computing ``roots`` runs, in no order: what they read or wait for.
 
     Calls are entered, for all in them that may have an effect. Loops and undecided conditionals
     are given as they are.
     """
     seen: set[str] = set()
-    stack = list(roots)
+    stack = [name for ref in roots for name in (ref.name, source.resolve(ref).name)]
     while stack:
         name = stack.pop()
         node = source.nodes.get(name)
         if node is None or name in seen:
             continue
         seen.add(name)
-        if node.op_type in _CALLS or node.op_type in source.functions or node.op_type in BRANCHES:
+        if _is_entered(source, node):
             source.resolve(Ref(name))
-        body = [source.nodes[n] for n in source.bodies.get(name, ())]
-        stack += [n.name for n in body if _may_matter(source, n)]
+        inside = [source.nodes[n] for n in source.bodies.get(name, ())]
+        stack += [n.name for n in inside if _may_matter(source, n)]
         yield node
-        stack += [source.resolve(r, node).name for r in node.inputs]
+        for ref in node.inputs:  # a call that gives it, and what gives it there
+            stack += ref.name, source.resolve(ref, node).name
         stack += node.controls
+
+
+def _is_entered(source: Source, node: TfNode) -> bool:
+    return node.op_type in (*_CALLS, *BRANCHES) or node.op_type in source.functions
 
 
 def _may_matter(source: Source, node: TfNode) -> bool:
     """Whether a function's node may do something although nobody reads it."""
-    op = node.op_type
-    fills = op in _FILLS or op in _FILLS_FROM_FILE
-    return bool(
-        fills or CHANGES.match(op) or op in _CALLS or op in BRANCHES or op in source.functions
-    )
+    fills = node.op_type in _FILLS or node.op_type in _FILLS_FROM_FILE
+    return fills or _is_entered(source, node) or CHANGES.match(node.op_type) is not None
