@@ -111,8 +111,8 @@ def _reverse_first(graph: Graph, reader: Node, new: Value) -> None:
 
 def _join(graph: Graph, forward: Node, backward: Node) -> None:
     cls = operator_class(BOTH[forward.op.name])
-    known = {a for a in backward.op.attributes() if a != "diagonal_recurrent_tensors"}
-    given = {k: v for k, v in forward.op.attributes().items() if k in known}
+    taken = cls().attributes()
+    given = {k: v for k, v in forward.op.attributes().items() if k in taken}
     named: dict[str, Value | None] = {"input": forward.inputs[0]}
     for prefix, node in (("fw", forward), ("bw", backward)):
         named |= {f"{prefix}_{k}": v for k, v in _named(node).items() if k != "input"}
