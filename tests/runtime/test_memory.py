@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import octolite
-from octolite.ir.graph import Graph, Model, Value
-from octolite.ir.types import FLOAT32, Array
+from octolite.errors import RuntimeModelError
+from octolite.ir import numerics
+from octolite.ir.graph import Graph, Model, Signature, Value
+from octolite.ir.types import FLOAT32, INT8, Array
 from octolite.ops.base import operator_class
 from octolite.runtime.arena import Block, align
 from octolite.runtime.plan import Plan, make_plan
@@ -131,3 +133,56 @@ def test_scratch_lies_between_tensors() -> None:
     scratch = max(s.launch.scratch_bytes for s in plan.steps if s.launch is not None)
     assert scratch > 10_000
     assert plan.arena_bytes < sum(sizes.values()) + scratch
+
+
+@pytest.mark.parametrize("name", ["FULLY_CONNECTED", "BATCH_MATMUL"])
+def test_packed_weights_count(name: str) -> None:
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (1, 512))
+    graph.outputs = [apply(graph, name, x, np.ones((512, 512), np.float32))]
+    content = write(Model([graph]))
+    with pytest.raises(RuntimeModelError, match=f"{name}, with its constants packed, would need"):
+        octolite.Interpreter(model_content=content, memory_limit=1_000_000)
+    octolite.Interpreter(model_content=content, memory_limit=4_000_000).allocate_tensors()
+
+
+def test_packed_weights_of_all_graphs_count_together() -> None:
+    graphs = []
+    for name in ("one", "other"):
+        graph = Graph(name)
+        x = graph.add_input(f"x_{name}", FLOAT32, (1, 512))
+        weights = np.full((512, 512), len(name), np.float32)
+        graph.outputs = [apply(graph, "FULLY_CONNECTED", x, weights)]
+        graphs.append(graph)
+    signatures = [Signature(g.name, {"x": g.inputs[0]}, {"y": g.outputs[0]}, g) for g in graphs]
+    content = write(Model(graphs, signatures))
+    with pytest.raises(RuntimeModelError, match="packed"):
+        octolite.Interpreter(model_content=content, memory_limit=1_500_000)
+    octolite.Interpreter(model_content=content, memory_limit=3_000_000)
+
+
+def test_weights_made_real_count() -> None:
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (1, 512))
+    codes, quant = numerics.quantize_weights(np.ones((512, 512), np.float32), 0)
+    weights = Value.constant("w", codes, INT8, quant)
+    graph.outputs = [apply(graph, "FULLY_CONNECTED", x, weights)]
+    content = write(Model([graph]))
+    with pytest.raises(RuntimeModelError, match="'w' in float would need"):
+        octolite.Interpreter(model_content=content, hybrid="never", memory_limit=1_000_000)
+    octolite.Interpreter(model_content=content, hybrid="always", memory_limit=1_000_000)
+    octolite.Interpreter(model_content=content, hybrid="never", memory_limit=2_000_000)
+
+
+def test_nothing_of_other_memory_shows() -> None:
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (300,))
+    graph.outputs = [apply(graph, "RELU", x)]
+    content = write(Model([graph]))
+    for _ in range(20):
+        np.full(300, 1.5, np.float32)  # leaves its numbers behind
+        interpreter = octolite.Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        out = interpreter.get_output_details()[0]["index"]
+        np.testing.assert_array_equal(interpreter.get_tensor(out), np.zeros(300))

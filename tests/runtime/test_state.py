@@ -122,16 +122,53 @@ def reading(shape: tuple[int, ...]) -> bytes:
 
 @pytest.mark.parametrize(
     ("number", "shape", "says"),
-    [(7, (1,), "none of the model's 1"), (0, (3,), "declares"), (-1, (1,), "none of the model's")],
+    [(7, (1,), "none of the model's 1"), (-1, (1,), "none of the model's")],
 )
-def test_handles_of_nothing_and_other_shapes_are_refused(
-    number: int, shape: tuple[int, ...], says: str
-) -> None:
+def test_handles_of_nothing_are_refused(number: int, shape: tuple[int, ...], says: str) -> None:
     interpreter = octolite.Interpreter(model_content=reading(shape))
     interpreter.allocate_tensors()
     with pytest.raises(RuntimeModelError, match=says) as error:
         run(interpreter, np.array([number], np.int32))
     assert "READ_VARIABLE" in str(error.value)
+
+
+def test_a_handle_from_elsewhere_tells_no_shape() -> None:
+    interpreter = octolite.Interpreter(model_content=reading((3,)))
+    interpreter.allocate_tensors()
+    (found,) = run(interpreter, np.array([0], np.int32))
+    np.testing.assert_array_equal(found, [1.0])
+
+
+def assigned_as(value: tuple[int, ...], declared: tuple[int, ...]) -> bytes:
+    """x → the variable → what is read of it → + 1."""
+    main = Graph("main")
+    x = main.add_input("x", FLOAT32, value)
+    put(main, "ASSIGN_VARIABLE", handle(main), x)
+    held = put(main, "READ_VARIABLE", handle(main), dtype=FLOAT32, shape=declared)
+    assert held is not None
+    total = put(main, "ADD", held, constant(np.float32(1)))
+    assert total is not None
+    main.outputs = [total]
+    return write(Model([main]))
+
+
+@pytest.mark.parametrize("declared", [(2, 3), (1,), (3, 2), (2**20, 2**10)])
+def test_a_variable_is_read_as_it_was_assigned(declared: tuple[int, ...]) -> None:
+    """Whatever shape a file declares for what is read."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    content = assigned_as((2, 3), declared)
+    interpreter = octolite.Interpreter(model_content=content, memory_limit=1 << 20)
+    interpreter.allocate_tensors()
+    (found,) = run(interpreter, x)
+    np.testing.assert_array_equal(found, x + 1)
+
+
+def test_a_variable_is_read_as_it_was_assigned_after_resizing() -> None:
+    interpreter = octolite.Interpreter(model_content=assigned_as((2, 3), (2, 3)))
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [4])
+    interpreter.allocate_tensors()
+    (found,) = run(interpreter, np.ones(4, np.float32))
+    np.testing.assert_array_equal(found, [2, 2, 2, 2])
 
 
 def test_reading_what_nobody_assigned_is_an_error() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +19,26 @@ from octolite.kernels.isa import Tile
 _STRETCH = 1 << 18
 
 
+_charge: ContextVar[Callable[[int], None] | None] = ContextVar("charge", default=None)
+
+
+@contextmanager
+def charging(take: Callable[[int], None]) -> Iterator[None]:
+    """While this lasts, ``take`` is told the bytes of packed constants before they are allocated;
+    it may raise."""
+    token = _charge.set(take)
+    try:
+        yield
+    finally:
+        _charge.reset(token)
+
+
 def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
     """Zeros that start on a cache line."""
     size = math.prod(shape) * dtype.itemsize
+    take = _charge.get()
+    if take is not None:
+        take(size)
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)

@@ -57,7 +57,7 @@ def assign(blocks: Sequence[Block]) -> tuple[list[int], int]:
 
 
 def allocate(size: int) -> Array:
-    """Uninitialised bytes that start at a multiple of :data:`ALIGNMENT`."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
+    """Zeros that start at a multiple of :data:`ALIGNMENT`: nobody sees what lay there before."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]

@@ -18,6 +18,19 @@ MOST_NESTED = 50
 """How deep calls of graphs may be nested."""
 
 
+class Budget:
+    """Bytes that a model's constants may take beside the file's own: evaluated, or packed."""
+
+    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def take(self, what: object, size: int) -> None:
+        """Count ``size`` bytes that stay. Raises :class:`RuntimeModelError`."""
+        check_memory(what, self.taken + size, self.limit)
+        self.taken += size
+
+
 def size_of(types: Sequence[TensorType]) -> int:
     """Bytes of tensors of these types; those of unknown size, or of strings, count nothing."""
     total = 0

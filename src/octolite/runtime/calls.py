@@ -10,11 +10,12 @@ from octolite.errors import RuntimeModelError
 from octolite.ir.graph import Graph, callees_first
 from octolite.ir.types import Array
 from octolite.ops.state import State
-from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED
+from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED, Budget
 from octolite.runtime.context import Context
 from octolite.runtime.executor import Executor
 from octolite.runtime.plan import make_plan
 from octolite.runtime.prepare import Hybrid, Prepared, prepare
+from octolite.runtime.variables import trust_what_is_assigned, untold
 
 MOST_PLANS = 8
 """Plans, with their memory, that are kept for one graph; shapes seen longest ago give way."""
@@ -40,7 +41,9 @@ class Callees:
         call_limit: int = CALL_LIMIT,
     ) -> None:
         called = callees_first(graphs)
-        self._prepared = {id(graph): prepare(graph, hybrid, memory_limit) for graph in called}
+        trust_what_is_assigned(called)
+        budget = Budget(memory_limit)
+        self._prepared = {id(graph): prepare(graph, hybrid, budget) for graph in called}
         self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
         self._executor = executor
         self._threads = threads
@@ -52,6 +55,11 @@ class Callees:
     def prepared(self, graph: Graph) -> Prepared:
         """What has been prepared of one of the graphs."""
         return self._prepared[id(graph)]
+
+    def distrust_variables(self) -> None:
+        """Inputs have shapes that the file rules out: so may what is assigned to variables."""
+        for unit in (u for p in self._prepared.values() for u in p.units):
+            unit.op = untold(unit.op)
 
     def clone(self, executor: Executor) -> Callees:
         """The same graphs with memory and state of their own, run by ``executor``."""

@@ -160,6 +160,8 @@ class Interpreter:
         if strict and not fits:
             raise UsageError(f"input {value.name!r} is {_signature(value)}, asked for {shape}")
         if self._shapes[id(value)] != shape:
+            if not fits:
+                self._callees.distrust_variables()
             self._shapes[id(value)] = shape
             self._bind(None)
 

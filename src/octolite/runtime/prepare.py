@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from octolite.kernels.expression import Expression
 from octolite.ops.base import Operator
 from octolite.ops.elementwise import Elementwise
 from octolite.runtime import residual
-from octolite.runtime.budget import MEMORY_LIMIT, check_memory, check_results, size_of
+from octolite.runtime.budget import Budget, check_memory, check_results, size_of
 from octolite.runtime.fuse import fuse
 from octolite.runtime.signs import finer_values, rectified_values
 from octolite.tflite.mapped import release
@@ -72,19 +73,19 @@ class Prepared:
     """Of these, the ones whose blocks of channels have much finer ranges than the whole."""
 
 
-def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LIMIT) -> Prepared:
+def prepare(graph: Graph, hybrid: Hybrid = "auto", budget: Budget | None = None) -> Prepared:
     """Evaluate what is constant and build a kernel for every node that has one.
 
     Raises what an operator raises for constants that do not fit it, with the node named, and
-    :class:`RuntimeModelError` when what is evaluated takes more than ``memory_limit`` bytes.
+    :class:`RuntimeModelError` when what is evaluated or packed takes more than ``budget`` has left.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
+    budget = budget or Budget()
     prepared = Prepared(graph, known=known)
     prepared.rectified = rectified_values(graph)
     prepared.finer = finer_values(graph, prepared.rectified)
     additions = residual.additions(graph)
     sums: dict[int, Unit] = {}
-    taken = 0
     for node in graph.nodes:
         op = node.op
         assert isinstance(op, Operator)
@@ -92,14 +93,13 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", memory_limit: int = MEMORY_LI
         if operands and all(v is None or v.data is not None for v in operands):
             types = naming(node, op.infer, *operands)
             check_results(node, types)
-            taken += size_of(types)
-            check_memory(f"{node}, evaluated when the model is loaded,", taken, memory_limit)
+            budget.take(f"{node}, evaluated when the model is loaded,", size_of(types))
         results = naming(node, op.fold, operands, node.outputs)
         if results is None and id(node) in sums:
             prepared.units.append(sums[id(node)])
         elif results is None:
             addition = additions.get(id(node))
-            unit = naming(node, _unit, prepared, node, op, hybrid, addition)
+            unit = naming(node, _unit, prepared, node, op, hybrid, addition, budget)
             if unit.node is node:
                 prepared.units.append(unit)
             else:
@@ -148,7 +148,12 @@ def _operands(prepared: Prepared, node: Node) -> list[Operand | None]:
 
 
 def _unit(
-    prepared: Prepared, node: Node, op: Operator, hybrid: Hybrid, addition: Node | None
+    prepared: Prepared,
+    node: Node,
+    op: Operator,
+    hybrid: Hybrid,
+    addition: Node | None,
+    budget: Budget,
 ) -> Unit:
     operands = _operands(prepared, node)
     request, choice = _request(prepared, node, op, addition), "float"
@@ -156,7 +161,7 @@ def _unit(
     if op.is_hybrid(operands):
         stays, choice = choose(request, hybrid)
         if not stays:
-            own = _dequantize_weights(prepared, node, op)
+            own = _dequantize_weights(prepared, node, op, budget)
             operands = _operands(prepared, node)
             request = _request(prepared, node, op, addition)
     as_they_are = op.takes_arrays_as_they_are(operands, node.outputs)
@@ -173,13 +178,15 @@ def _unit(
         if name in held and operand is not None and operand.data is None:
             return Unit(node, op, None, f"{choice}; no compiled kernel for a {name} that changes")
     from octolite.kernels import select
+    from octolite.kernels.pack import charging
 
     constants = {
         name: spec.Constant(v.data, None if v.quant is None else v.quant.scale)
         for name, v in inputs.items()
         if name in held and v is not None and v.data is not None
     }
-    kernel = select.build(request, constants)
+    with charging(partial(budget.take, f"{op.name}, with its constants packed,")):
+        kernel = select.build(request, constants)
     _forget(prepared, own)
     for constant in constants.values():
         release(constant.data)
@@ -228,7 +235,9 @@ def _forget(prepared: Prepared, own: Sequence[Value]) -> None:
         prepared.known[id(value)] = _extents_only(prepared.known[id(value)])
 
 
-def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Value]:
+def _dequantize_weights(
+    prepared: Prepared, node: Node, op: Operator, budget: Budget
+) -> list[Value]:
     """Let ``node`` read its weights as floats, computed here once; returns the new values."""
     made = []
     for name in op.quant.weights:
@@ -236,6 +245,8 @@ def _dequantize_weights(prepared: Prepared, node: Node, op: Operator) -> list[Va
         weights = node.inputs[index]
         if weights is None or weights.quant is None or weights.data is None:
             continue
+        size = 4 * weights.data.size
+        check_memory(f"{weights.name!r} in float", budget.taken + size, budget.limit)
         real = Value.constant(weights.name, numerics.dequantize(weights.data, weights.quant))
         assert real.data is not None
         release(weights.data)
