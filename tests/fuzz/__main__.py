@@ -28,8 +28,10 @@ def main() -> int:
     report = campaign(options.seed, options.mutants, options.jobs, options.save, tell)
     for outcome, count in report.outcomes.most_common():
         print(f"{count:8,}  {outcome}")
-    print(f"slowest: {report.slowest:.1f} s; of models {report.kinds['model']:,}, "
-          f"of graphs {report.kinds['graph']:,}")  # fmt: skip
+    print(f"slowest: {report.slowest:.1f} s; most memory: {report.largest >> 20} MiB; "
+          f"of models {report.kinds['model']:,}, of graphs {report.kinds['graph']:,}")  # fmt: skip
+    for origin, ran, refused in report.by_origin():
+        print(f"{ran:8,} ran, {refused:8,} refused: {origin}")
     for number, outcome, detail in report.failures[:20]:
         print(f"\nmutant {options.seed}/{number}: {outcome}\n{detail[-1500:]}")
     return bool(report.failures)

@@ -12,6 +12,7 @@ import numpy as np
 import octolite
 from octolite.errors import OctoliteError
 from tests.fuzz import corpus, flat, tree
+from tests.fuzz.built import CUSTOM
 from tests.fuzz.guard import guarded
 
 MEMORY_LIMIT = 256 << 20
@@ -52,7 +53,12 @@ def attempt(mutant: Mutant) -> str:
             content = mutant.content
             if mutant.kind == "graph":
                 recipe = rng.choice(("none", "dynamic", "weights", "float16"))
-                content = octolite.convert(content, quantize=recipe, min_elements=32)
+                content = octolite.convert(
+                    content,
+                    quantize=recipe,
+                    min_elements=32,
+                    allow_custom_ops=rng.random() < 0.5,
+                )
             run(content, rng)
         except OctoliteError as error:
             return type(error).__name__
@@ -67,6 +73,7 @@ def run(content: bytes, rng: Random) -> None:
         hybrid=rng.choice(("auto", "auto", "always", "never")),
         memory_limit=MEMORY_LIMIT,
         call_limit=CALL_LIMIT,
+        custom_operators=CUSTOM,
     )
     if rng.random() < 0.2:
         for details in interpreter.get_input_details():
@@ -75,7 +82,8 @@ def run(content: bytes, rng: Random) -> None:
     interpreter.allocate_tensors()
     for details in interpreter.get_input_details():
         if details["dtype"] is np.object_:
-            array = np.full(details["shape"], b"text", np.object_)
+            text = rng.choice((b"text", b"text text a b text", b"", b" ", b"\xff\0 \t" * 40))
+            array = np.full(details["shape"], text, np.object_)
             interpreter.set_tensor(details["index"], array)
         else:
             _fill(interpreter.tensor(details["index"])(), rng)

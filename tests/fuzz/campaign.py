@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from octolite.ops import REGISTRY
 from tests.fuzz.attempt import Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,10 @@ class Report:
     failures: list[tuple[int, str, str]] = field(default_factory=list)
     """Number, outcome and traceback of each that ended otherwise than it should."""
     slowest: float = 0.0
+    largest: int = 0
+    """Most memory that a process held while it tried one, in bytes."""
+    origins: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many of each model or graph ended with a result, and how many with an error."""
 
     @property
     def count(self) -> int:
@@ -39,7 +45,15 @@ class Report:
         self.kinds += other.kinds
         self.failures += other.failures
         self.slowest = max(self.slowest, other.slowest)
+        self.largest = max(self.largest, other.largest)
+        self.origins += other.origins
         return self
+
+    def by_origin(self) -> Iterator[tuple[str, int, int]]:
+        """Each model and graph, how many of its mutants gave a result, and how many an error;
+        operators' cases together."""
+        for origin in sorted({origin for origin, _ in self.origins}):
+            yield origin, self.origins[origin, "ran"], self.origins[origin, "error"]
 
 
 def campaign(
@@ -105,9 +119,19 @@ def _read(lines: Iterable[str], report: Report) -> int | None:
         report.outcomes[facts["outcome"]] += 1
         report.kinds[facts["kind"]] += 1
         report.slowest = max(report.slowest, facts["seconds"])
+        report.largest = max(report.largest, facts["bytes"])
+        report.origins[_origin(facts), "ran" if facts["outcome"] == "ran" else "error"] += 1
         if facts["outcome"].startswith("escaped"):
             report.failures.append((facts["number"], facts["outcome"], facts["detail"]))
     return open_
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    """A name for a mutant's origin; one for all of the operators' cases."""
+    kind, origin = facts["kind"], facts["origin"]
+    if kind == "graph":
+        return f"{origin}.pb"
+    return "operators' cases" if origin.split("/")[0] in REGISTRY else f"{origin}.tflite"
 
 
 def _save(folder: Path, mutant: Mutant, outcome: str, detail: str) -> None:

@@ -13,12 +13,14 @@ import resource
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from tests.fuzz.attempt import Mutant, attempt
 
 SECONDS = 10
 BYTES = 2 << 30
+RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def main(seed: int, first: int, last: int, step: int) -> None:
@@ -28,6 +30,7 @@ def main(seed: int, first: int, last: int, step: int) -> None:
     for number in range(first, last, step):
         _say(number=number)
         mutant = Mutant.make(seed, number)
+        RESET.write_text("5")
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         start = time.perf_counter()
         try:
@@ -36,9 +39,15 @@ def main(seed: int, first: int, last: int, step: int) -> None:
             outcome, detail = f"escaped: {type(error).__name__}", traceback.format_exc()
         faulthandler.cancel_dump_traceback_later()
         _say(number=number, outcome=outcome, detail=detail, seconds=time.perf_counter() - start,
-             kind=mutant.kind, origin=mutant.origin)  # fmt: skip
+             bytes=_peak(), kind=mutant.kind, origin=mutant.origin)  # fmt: skip
         if number // step % 50 == 0:
             gc.collect()
+
+
+def _peak() -> int:
+    """Most memory that the process has held since :data:`RESET` was written, in bytes."""
+    line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def _say(**facts: Any) -> None:
