@@ -31,7 +31,7 @@ from octolite.version import __version__
 if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
     from octolite.ops.custom import CustomOperator
-    from octolite.quantize import Ledger, Recipe
+    from octolite.quantize import Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
 
 _LAZY = {
@@ -43,6 +43,8 @@ _LAZY = {
     "SignatureRunner": "octolite.runtime.interpreter",
     "Ledger": "octolite.quantize",
     "Recipe": "octolite.quantize",
+    "Rule": "octolite.quantize",
+    "Treatment": "octolite.quantize",
 }
 
 __all__ = [
@@ -57,9 +59,11 @@ __all__ = [
     "ModelError",
     "OctoliteError",
     "Recipe",
+    "Rule",
     "RuntimeModelError",
     "ShapeError",
     "SignatureRunner",
+    "Treatment",
     "UnsupportedError",
     "UsageError",
     "__version__",

@@ -50,7 +50,18 @@ class Kind:
 
 _ARRAYS = {"input_arrays", "output_arrays", "input_shapes", "allow_custom_ops"}
 
+
+def _is_tflite(path: Path | None, head: bytes) -> bool:
+    return head[4:8] == b"TFL3"
+
+
+def _open_tflite(source: Source, on_progress: Progress) -> Model:
+    on_progress("Reading", 0, 1)
+    return tflite.open_file(source)
+
+
 KINDS: tuple[Kind, ...] = (
+    Kind("a .tflite file", _is_tflite, _open_tflite, frozenset()),
     Kind(
         "a SavedModel",
         savedmodel.is_saved_model,
@@ -84,7 +95,7 @@ class Conversion:
 
 def convert(
     source: Source,
-    quantize: str | Recipe = "dynamic",
+    quantize: str | os.PathLike[str] | Recipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
@@ -98,13 +109,15 @@ def convert(
     """Convert a trained TensorFlow model to a ``.tflite`` file.
 
     What kind of model it is, is found by looking: a SavedModel's folder, a
-    ``.meta`` file beside its checkpoint, or a frozen GraphDef, binary or text.
+    ``.meta`` file beside its checkpoint, a frozen GraphDef, binary or text, or a ``.tflite`` file,
+    whose float weights are stored as the recipe says while all else in it stays as it is.
 
     Args:
         source: the model's path, or the bytes of its file.
         quantize: ``"dynamic"`` stores weights in int8 for hybrid operators, ``"weights"`` stores
             them in int8 and computes in float everywhere, ``"float16"`` stores halves,
-            ``"none"`` changes nothing; or a :class:`octolite.Recipe`.
+            ``"none"`` changes nothing; the path of a recipe's file (``*.toml``) or a
+            :class:`octolite.Recipe` says it weight by weight.
         input_arrays: names of the inputs; the Placeholders when ``None``.
         output_arrays: names of the outputs; the nodes that nothing consumes when ``None``.
         input_shapes: extents by input name, -1 or ``None`` for one that stays open.
@@ -119,7 +132,7 @@ def convert(
         The file's bytes. The same model and options give the same bytes.
 
     Raises:
-        UsageError: an array name or a recipe that does not exist.
+        UsageError: an array name or a recipe that does not exist, or a recipe that has a mistake.
         FormatError: the source is no model that can be read, or a damaged one.
         UnsupportedError: operators that cannot be converted; all are named.
         ConversionError: the graph cannot be rewritten as asked.
@@ -141,7 +154,7 @@ def convert(
 
 def convert_model(
     source: Source,
-    recipe: str | Recipe = "dynamic",
+    recipe: str | os.PathLike[str] | Recipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
@@ -150,10 +163,14 @@ def convert_model(
     signature: str | None = None,
     min_elements: int | None = None,
     allow_custom_ops: bool = False,
+    kind: str | None = None,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
 ) -> Conversion:
-    """As :func:`convert`, with the size ledger and the graph beside the bytes."""
+    """As :func:`convert`, with the size ledger and the graph beside the bytes.
+
+    ``kind`` names one of :data:`KINDS` which the source is to be, in place of looking.
+    """
     chosen = Recipe.of(recipe, min_elements)
     tell: Progress = on_progress or _silent
     model = load(
@@ -166,12 +183,16 @@ def convert_model(
         tags=tags,
         signature=signature,
         allow_custom_ops=allow_custom_ops,
+        kind=kind,
     )
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
     model.metadata[METADATA_KEY] = _metadata(chosen)
-    model.description = f"Converted by Octolite {__version__}"
     tell("Writing", 0, 1)
-    content = tflite.write(model)
+    if model.origin is None:
+        model.description = f"Converted by Octolite {__version__}"
+        content = tflite.write(model)
+    else:
+        content = tflite.rewrite(model)
     tell("Writing", 1, 1)
     return Conversion(content, ledger, model)
 
@@ -187,6 +208,7 @@ def load(
     tags: Sequence[str] | None = None,
     signature: str | None = None,
     allow_custom_ops: bool = False,
+    kind: str | None = None,
 ) -> Model:
     """Read a model and rewrite it into the operators that a file will hold, in float."""
     tell: Progress = on_progress or _silent
@@ -198,19 +220,24 @@ def load(
         "signature": signature,
         "allow_custom_ops": allow_custom_ops or None,
     }
-    model = _read(source, {k: v for k, v in options.items() if v is not None}, tell)
-    passes.optimize(model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain)
+    model = _read(source, kind, {k: v for k, v in options.items() if v is not None}, tell)
+    if model.origin is None:  # what is in the format already stays as it is
+        passes.optimize(
+            model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain
+        )
     return model
 
 
-def _read(source: Source, options: Mapping[str, Any], tell: Progress) -> Model:
-    """What the first of :data:`KINDS` that recognises ``source`` reads."""
-    if isinstance(source, bytes):
-        path, head = None, source[:HEAD]
+def _read(source: Source, name: str | None, options: Mapping[str, Any], tell: Progress) -> Model:
+    """What a kind of that ``name`` reads; with none, the first that recognises ``source``."""
+    if name is not None:
+        kind = next(k for k in KINDS if k.name == name)
+    elif isinstance(source, bytes):
+        kind = next(k for k in KINDS if k.recognise(None, source[:HEAD]))
     else:
         path = Path(source)
         head = _head(path)
-    kind = next(k for k in KINDS if k.recognise(path, head))
+        kind = next(k for k in KINDS if k.recognise(path, head))
     if unknown := options.keys() - kind.options:
         raise UsageError(f"{kind.name} has no {' or '.join(sorted(unknown))} to choose")
     return kind.read(source, **options, on_progress=tell)
@@ -232,8 +259,7 @@ def _metadata(recipe: Recipe) -> bytes:
     """Which recipe and version made the file: JSON, with nothing in it that changes by the day."""
     facts: dict[str, Any] = {
         "version": __version__,
-        "recipe": recipe.name,
-        "min_elements": recipe.min_elements,
+        "recipe": recipe.as_dict(),
     }
     return json.dumps(facts, sort_keys=True).encode()
 

@@ -247,7 +247,7 @@ def test_inspect(quantized: Path) -> None:
     assert "hybrid int8" in text
     assert "recipe dynamic" in text
     report = json.loads(call(octolite_command, "inspect", quantized, "--json").output)
-    assert report["converted_by"]["recipe"] == "dynamic"
+    assert report["converted_by"]["recipe"]["name"] == "dynamic"
     assert "CONV_2D" in call(octolite_command, "inspect", LENET.path, "--text").output
 
 

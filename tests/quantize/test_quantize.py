@@ -11,7 +11,7 @@ from octolite.errors import ConversionError, UsageError
 from octolite.ir import Graph, Model, Quant, Value, verify
 from octolite.ir.types import FLOAT16, FLOAT32, INT8, INT32, Array
 from octolite.ops import operator_class
-from octolite.quantize import RECIPES, Action, Recipe, quantize
+from octolite.quantize import RECIPES, Action, Compute, Recipe, Treatment, quantize
 
 
 def gaussian(*shape: int, seed: int = 0) -> Array:
@@ -210,12 +210,15 @@ def test_ledger_adds_up_and_is_plain_json() -> None:
 
 def test_recipes_by_name_and_as_objects() -> None:
     assert list(RECIPES) == ["dynamic", "weights", "float16", "none"]
-    assert Recipe.of("weights", 7) == Recipe("weights", min_elements=7)
-    mine = Recipe("mine", hybrid=True, min_elements=1)
+    seven = Treatment(compute=Compute.FLOAT, min_elements=7)
+    assert Recipe.of("weights", 7) == Recipe("weights", seven)
+    mine = Recipe("mine", Treatment(min_elements=1))
     assert Recipe.of(mine) is mine
     with pytest.raises(UsageError, match="Did you mean 'dynamic'"):
         Recipe.of("dynamc")
-    with pytest.raises(UsageError, match="min_elements is -1"):
+    with pytest.raises(
+        UsageError, match="min_elements should be a whole number of 0 or more, and is -1"
+    ):
         Recipe.of("dynamic", -1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Job:
 
     source: str
     output: str
-    recipe: str
+    recipe: str | Path
     input_arrays: Sequence[str] | None = None
     output_arrays: Sequence[str] | None = None
     input_shapes: dict[str, list[int]] | None = None
@@ -32,6 +33,7 @@ class Job:
     verbose: bool = False
     as_json: bool = False
     allow_custom_ops: bool = False
+    kind: str | None = None
 
 
 def run(job: Job) -> None:
@@ -55,6 +57,7 @@ def run(job: Job) -> None:
             job.input_shapes,
             min_elements=job.min_elements,
             allow_custom_ops=job.allow_custom_ops,
+            kind=job.kind,
             on_progress=tell,
             explain=explain,
         )
@@ -62,6 +65,8 @@ def run(job: Job) -> None:
     if explain is not None:
         for event in explain.events:
             click.echo(describe(event), err=True)
+    for rule in result.ledger.unused:
+        click.echo(f"warning: no weight fits the recipe's rule {json.dumps(rule)}", err=True)
     if job.as_json:
         facts = {"output": str(output), "bytes": len(result.content)}
         console.print_json(facts | {"ledger": result.ledger.as_dict()})

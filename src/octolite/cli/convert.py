@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from octolite.cli import conversion
@@ -15,10 +17,15 @@ from octolite.errors import UsageError
 @click.option(
     "--quantize",
     type=click.Choice(["dynamic", "weights", "float16", "none"]),
-    default="dynamic",
-    show_default=True,
-    help="dynamic: int8 weights and hybrid operators. weights: int8 weights, float arithmetic. "
+    help="[default: dynamic] dynamic: int8 weights and hybrid operators. weights: int8 weights, "
+    "float arithmetic. "
     "float16: halves. none: float.",
+)
+@click.option(
+    "--recipe",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="What becomes of which weights: a TOML file (docs/recipes.md).",
 )
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME[=1,224,224,3]", help="An input, its shape."
@@ -39,7 +46,8 @@ from octolite.errors import UsageError
 def command(
     model: str,
     output: str,
-    quantize: str,
+    quantize: str | None,
+    recipe: str | None,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     min_elements: int | None,
@@ -49,11 +57,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Convert MODEL, a frozen TensorFlow graph, to a .tflite file."""
+    if quantize and recipe:
+        raise UsageError("--quantize and --recipe both say how weights are stored; give one")
     names, shapes = _parse_inputs(inputs)
     job = conversion.Job(
         model,
         output,
-        quantize,
+        Path(recipe) if recipe else quantize or "dynamic",
         names,
         list(outputs) or None,
         shapes,

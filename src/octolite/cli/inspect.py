@@ -66,10 +66,20 @@ def facts_of(path: str, model: Model) -> dict[str, Any]:
         "model": path,
         "bytes": Path(path).stat().st_size,
         "description": model.description,
-        "converted_by": json.loads(recipe) if recipe else None,
+        "converted_by": _converted_by(recipe),
         "signatures": {s.key: [list(s.inputs), list(s.outputs)] for s in model.signatures},
         "graphs": [_graph_facts(g) for g in model.graphs],
     }
+
+
+def _converted_by(note: bytes | None) -> dict[str, Any] | None:
+    """What Octolite noted in the file; nothing where there is no note, or one that is none."""
+    try:
+        facts = json.loads(note or b"null")
+    except ValueError:
+        return None
+    fits = isinstance(facts, dict) and isinstance(facts.get("recipe"), dict)
+    return facts if fits else None
 
 
 def _graph_facts(graph: Graph) -> dict[str, Any]:
@@ -114,7 +124,11 @@ def _show(facts: dict[str, Any], with_tensors: bool) -> None:
     click.echo(f"{facts['model']}: {console.size_text(facts['bytes'])}. {facts['description']}")
     made = facts["converted_by"]
     if made:
-        click.echo(f"recipe {made['recipe']}, tensors from {made['min_elements']} elements")
+        recipe = made["recipe"]
+        rules = len(recipe.get("rule", ()))
+        more = f", {rules} rule{'s' * (rules > 1)}" if rules else ""
+        size = recipe.get("min_elements", "?")
+        click.echo(f"recipe {recipe.get('name')}, tensors from {size} elements{more}")
     for graph in facts["graphs"]:
         _show_graph(graph, with_tensors)
 

@@ -73,6 +73,7 @@ def main(
             quiet=quiet,
             verbose=verbose,
             as_json=as_json,
+            kind="a frozen GraphDef",
             allow_custom_ops=allow_custom_ops,
         )
     )

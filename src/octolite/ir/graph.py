@@ -327,12 +327,16 @@ class Signature:
 
 @dataclass
 class Model:
-    """What a file holds: graphs (the first is the main one), signatures and metadata."""
+    """What a file holds: graphs (the first is the main one), signatures and metadata.
+
+    ``origin`` is what a reader leaves for the writer of its format; nothing else looks at it.
+    """
 
     graphs: list[Graph]
     signatures: list[Signature] = field(default_factory=list)
     metadata: dict[str, bytes] = field(default_factory=dict)
     description: str = ""
+    origin: object = None
 
     @property
     def main(self) -> Graph:

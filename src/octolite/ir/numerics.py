@@ -38,7 +38,9 @@ def channel_shape(quant: Quant, rank: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> tuple[Array, Quant]:
+def quantize_weights(
+    weights: Array, axis: int | None = None, bits: int = 8, reach: Array | None = None
+) -> tuple[Array, Quant]:
     """Symmetric weights: ``scale = max|w| / qmax``, ``q = round_half_away(w / scale)``, zp 0.
 
     Works block by block, so that beside the result only a few hundred kilobytes are needed.
@@ -47,22 +49,17 @@ def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> 
         weights: float array of any shape.
         axis: the channel axis, or ``None`` for one scale for the whole tensor.
         bits: 8 (±127) or 4 (±7).
+        reach: the magnitude of each channel that gets the largest code; what exceeds it is
+            clipped. The largest magnitude when ``None``.
 
     Returns:
         int8 array of the same shape, and its parameters. A channel of zeros gets scale 1, one
         with NaN or Inf a scale that is not finite either, which the caller must refuse.
     """
     qmax = np.float32(2 ** (bits - 1) - 1)
-    w = np.asarray(weights, np.float32, order="C")
-    channels = 1 if axis is None else w.shape[axis]
-    inner = w.size if axis is None else math.prod(w.shape[axis + 1 :])
-    view = w.reshape(-1, channels, inner) if w.size else w.reshape(0, channels, 0)
-    peak = np.zeros((channels, 1), np.float32)
-    for at, scratch in _blocks(view):
-        np.abs(view[at], out=scratch)
-        np.maximum(peak[at[1]], scratch.max(axis=(0, 2))[:, None], out=peak[at[1]])
-    scale = np.where(peak == 0, np.float32(1), peak / qmax)
-    scale[scale == 0] = 1  # a denormal peak: its scale underflows, its weights are zero
+    view = _by_channel(weights, axis)
+    peak = _peaks(view) if reach is None else np.asarray(reach, np.float32).reshape(-1, 1)
+    scale = _scales(peak, qmax)
     q = np.empty(view.shape, np.int8)
     with np.errstate(invalid="ignore"):
         for at, scratch in _blocks(view):
@@ -70,7 +67,62 @@ def quantize_weights(weights: Array, axis: int | None = None, bits: int = 8) -> 
             _round_half_away_in_place(scratch)
             np.clip(scratch, -qmax, qmax, out=scratch)
             np.copyto(q[at], scratch, casting="unsafe")
-    return q.reshape(w.shape), Quant.of(scale.reshape(-1), 0, axis or 0)
+    return q.reshape(np.shape(weights)), Quant.of(scale.reshape(-1), 0, axis or 0)
+
+
+REACHES = np.linspace(1, 0.3, 29, dtype=np.float32)
+"""Parts of the largest magnitude that are tried as the reach of codes."""
+
+
+def least_error_peak(weights: Array, axis: int | None = None, bits: int = 8) -> Array:
+    """The reach of each channel, of :data:`REACHES`, that leaves the least squared error.
+
+    Arguments as those of :func:`quantize_weights`; returns float32 [channels].
+    """
+    qmax = np.float32(2 ** (bits - 1) - 1)
+    view = _by_channel(weights, axis)
+    peak = _peaks(view)
+    least, best = np.full(len(peak), np.inf), peak.copy()
+    scales = [_scales(peak * part, qmax) for part in REACHES]
+    errors = np.zeros((len(REACHES), len(peak)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for at, scratch in _blocks(view):
+            block = view[at]
+            for error, scale in zip(errors, scales, strict=True):
+                np.divide(block, scale[at[1]], out=scratch)
+                _round_half_away_in_place(scratch)
+                np.clip(scratch, -qmax, qmax, out=scratch)
+                scratch *= scale[at[1]]
+                scratch -= block
+                error[at[1]] += np.einsum("ijk,ijk->j", scratch, scratch)
+    for part, error in zip(REACHES, errors, strict=True):
+        better = error < least
+        least[better] = error[better]
+        best[better] = peak[better] * part
+    return best.reshape(-1)
+
+
+def _by_channel(weights: Array, axis: int | None) -> Array:
+    """Weights as float32 [outer, channels, inner]."""
+    w = np.asarray(weights, np.float32, order="C")
+    channels = 1 if axis is None else w.shape[axis]
+    inner = w.size if axis is None else math.prod(w.shape[axis + 1 :])
+    return w.reshape(-1, channels, inner) if w.size else w.reshape(0, channels, 0)
+
+
+def _peaks(view: Array) -> Array:
+    """The largest magnitude of each channel [channels, 1]."""
+    peak = np.zeros((view.shape[1], 1), np.float32)
+    for at, scratch in _blocks(view):
+        np.abs(view[at], out=scratch)
+        np.maximum(peak[at[1]], scratch.max(axis=(0, 2))[:, None], out=peak[at[1]])
+    return peak
+
+
+def _scales(reach: Array, qmax: np.float32) -> Array:
+    scale = np.where(reach == 0, np.float32(1), reach / qmax)
+    scale[scale == 0] = 1  # a denormal reach: its scale underflows, its weights are zero
+    return np.asarray(scale, np.float32)
 
 
 _BLOCK = 1 << 16  # elements: two float32 blocks stay in the second-level cache

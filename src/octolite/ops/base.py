@@ -94,6 +94,8 @@ class QuantRule:
             from, so that codes may pass through.
         together: the hybrid form takes codes for all of its weights; for some it is not defined.
         fixed_output: (scale, zero point) that an int8 result always has.
+        single_scale: the hybrid form takes one scale for all channels, too.
+        narrow: the hybrid form takes int4 weights, too.
     """
 
     weights: Mapping[str, int | None] = field(default_factory=dict)
@@ -101,6 +103,8 @@ class QuantRule:
     same_scale: bool = False
     together: bool = False
     fixed_output: tuple[float, int] | None = None
+    single_scale: bool = True
+    narrow: bool = False
 
 
 FLOATS, NUMBERS, COMPLEX, ANYTHING = "f", "fiub", "fiubc", "fiubcso"

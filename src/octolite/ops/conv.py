@@ -117,7 +117,7 @@ class Conv2D(Convolution):
     spread = "sums"
     options = "Conv2DOptions"
     quantized_bias_type: int = attr(0)
-    quant = QuantRule(weights={"weights": 0}, hybrid=True)
+    quant = QuantRule(weights={"weights": 0}, hybrid=True, narrow=True)
     dtype_versions = {INT8: 3, INT16: 4}
 
     def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:
@@ -251,7 +251,7 @@ class DepthwiseConv2D(Convolution):
     spread = "sums"
     options = "DepthwiseConv2DOptions"
     depth_multiplier: int = attr(1)
-    quant = QuantRule(weights={"weights": 3}, hybrid=True)
+    quant = QuantRule(weights={"weights": 3}, hybrid=True, single_scale=False)
     dtype_versions = {INT8: 3, INT16: 5}
 
     def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:

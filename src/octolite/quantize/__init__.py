@@ -1,7 +1,32 @@
 """Storing weights in fewer bits: recipes, the rewriting of constants, the size ledger."""
 
+from octolite.quantize import recipe_file
 from octolite.quantize.ledger import Action, Entry, Ledger, Row
-from octolite.quantize.recipe import RECIPES, Recipe
+from octolite.quantize.recipe import (
+    RECIPES,
+    Activations,
+    Clipping,
+    Compute,
+    Granularity,
+    Recipe,
+    Rule,
+    Treatment,
+)
 from octolite.quantize.weights import quantize
 
-__all__ = ["RECIPES", "Action", "Entry", "Ledger", "Recipe", "Row", "quantize"]
+__all__ = [
+    "RECIPES",
+    "Action",
+    "Activations",
+    "Clipping",
+    "Compute",
+    "Entry",
+    "Granularity",
+    "Ledger",
+    "Recipe",
+    "Row",
+    "Rule",
+    "Treatment",
+    "quantize",
+    "recipe_file",
+]

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from octolite.ir.graph import Value
+from octolite.ir.types import DType
 
 BYTES_PER_SCALE = 4
 """A scale is a float32; the zero points of weights are all 0 and shared in the file."""
@@ -19,8 +20,15 @@ class Action(StrEnum):
 
     PER_CHANNEL = "int8 per channel"
     PER_TENSOR = "int8 per tensor"
+    INT4_PER_CHANNEL = "int4 per channel"
+    INT4_PER_TENSOR = "int4 per tensor"
     FLOAT16 = "float16"
     KEPT = "kept"
+
+    @classmethod
+    def of(cls, codes: DType, per_channel: bool) -> Action:
+        """Storing as ``codes``."""
+        return cls(f"{codes} per {'channel' if per_channel else 'tensor'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +60,14 @@ class Row:
 
 @dataclass
 class Ledger:
-    """The entries of all constants of a model, in the order in which the graphs read them."""
+    """The entries of all constants of a model, in the order in which the graphs read them.
+
+    ``unused`` holds the rules of the recipe that spoke of none of them, in plain types.
+    """
 
     recipe: str
     entries: list[Entry] = field(default_factory=list)
+    unused: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def before(self) -> int:
@@ -89,6 +101,7 @@ class Ledger:
             "recipe": self.recipe,
             "bytes_before": self.before,
             "bytes_after": self.after,
+            "unused_rules": self.unused,
             "summary": [dataclasses.asdict(row) for row in self.summary()],
             "constants": [_plain(entry) for entry in self.entries],
         }

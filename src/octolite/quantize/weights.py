@@ -15,24 +15,34 @@ the small ones too as soon as one is large.
 
 Weights have one copy, whoever reads them: where readers disagree about the axis, the first
 hybrid one (else the first) decides and the others read the real values through one shared
-DEQUANTIZE. An operator that only moves codes (GATHER, SLICE …) runs on the codes, with the
-DEQUANTIZE behind it, so that the table is never expanded as a whole.
+DEQUANTIZE. One scale for the whole weight serves nearly all of them. An operator that only moves
+codes (GATHER, SLICE …) runs on the codes, with the DEQUANTIZE behind it, so that the table is
+never expanded as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from octolite.errors import ConversionError
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Model, Node, Value
-from octolite.ir.types import FLOAT16, FLOAT32, INT8, INT32
+from octolite.ir.mapped import release
+from octolite.ir.types import FLOAT16, FLOAT32, INT4, INT8, Array, DType, Quant
 from octolite.ops.base import Operator, operator_class
+from octolite.quantize import halves
 from octolite.quantize.ledger import Action, Entry, Ledger, stored_bytes
-from octolite.quantize.recipe import Recipe
+from octolite.quantize.readers import Joint, Readers, Use, Way, demand, large_enough, readers_of
+from octolite.quantize.recipe import (
+    Activations,
+    Clipping,
+    Compute,
+    Granularity,
+    Recipe,
+)
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of constants that are done and those there are in all."""
@@ -46,9 +56,12 @@ def quantize(
 ) -> Ledger:
     """Store the large float constants of ``model`` as ``recipe`` says, in place.
 
+    Halves that a DEQUANTIZE widens count as the float constants that they were.
+
     Args:
         model: all its graphs are rewritten.
-        recipe: ``dynamic``, ``weights``, ``float16``, ``none`` or a :class:`Recipe`.
+        recipe: ``dynamic``, ``weights``, ``float16``, ``none``, the path of a recipe's file
+            (``*.toml``), or a :class:`Recipe`.
         min_elements: tensors with fewer elements stay float (by default the recipe's 1,024).
         on_progress: called after each constant.
 
@@ -59,205 +72,152 @@ def quantize(
         UsageError: there is no such recipe.
         ConversionError: a constant that should be quantized holds NaN or Inf.
     """
-    chosen = Recipe.of(recipe, min_elements)
-    work = [(graph, readers) for graph in model.graphs for readers in _constants(graph)]
-    total, done = sum(readers.value.nbytes for _, readers in work), 0
-    ledger = Ledger(chosen.name)
-    joint = Joint.of(work, chosen)
-    for graph, readers in work:
-        size = readers.value.nbytes
-        ledger.entries.append(_store(graph, readers, chosen, joint))
-        done += size
-        if on_progress is not None:
-            on_progress(done, total)
-    if chosen.asymmetric_inputs:
-        for graph in model.graphs:
-            _ask_for_asymmetric_inputs(graph)
-    return ledger
+    return _Quantizer(model, Recipe.of(recipe, min_elements)).run(on_progress)
 
 
-# -- who reads a constant, and as what ----------------------------------------------------------
+class _Quantizer:
+    """One model in the making.
 
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """An input of a node."""
-
-    node: Node
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one use asks of a quantized constant.
-
-    ``keep`` is a reason why it must stay float, or empty; ``hybrid``: takes the codes as they
-    are, with scales along ``axis``; ``moves``: only moves codes, DEQUANTIZE may come behind.
+    ``codes`` holds what was made of arrays, for those that several graphs read; with the arrays,
+    so that ids stay theirs.
     """
 
-    axis: int | None = None
-    keep: str = ""
-    hybrid: bool = False
-    moves: bool = False
+    def __init__(self, model: Model, recipe: Recipe) -> None:
+        self.model, self.recipe = model, recipe
+        self.widened = halves.widen(model) if recipe.stores_codes else []
+        work, self.unused = readers_of(model, recipe)
+        hidden = {id(item.halves) for item in self.widened}
+        self.work = [readers for readers in work if id(readers.value) not in hidden]
+        self.joint = Joint.of(self.work)
+        self.codes: dict[tuple[int, int | None, int, Clipping], tuple[Array, Array, Quant]] = {}
+        self.halves: dict[int, tuple[Array, Array]] = {}
+
+    def run(self, on_progress: Progress | None) -> Ledger:
+        stored_as = {id(item.stand_in): item.halves for item in self.widened}
+        total, done = sum(readers.value.nbytes for readers in self.work), 0
+        entries = []
+        for readers in self.work:
+            value, size = readers.value, readers.value.nbytes
+            original = value.data
+            before = stored_bytes(stored_as.get(id(value), value))
+            action, reason = self.store(readers)
+            shape = () if value.data is None else value.data.shape
+            after = stored_bytes(value)
+            entries.append(
+                Entry(value.name, shape, readers.operators, before, after, action, reason)
+            )
+            if original is not None and original is not value.data:
+                release(original)
+            done += size
+            if on_progress is not None:
+                on_progress(done, total)
+        again = {id(value) for value in halves.narrow(self.widened)}
+        for i, readers in enumerate(self.work):
+            if id(readers.value) in again:  # the same halves as before
+                entries[i] = replace(entries[i], after=entries[i].before)
+        return Ledger(self.recipe.name, entries, [rule.as_dict() for rule in self.unused])
+
+    def store(self, readers: Readers) -> tuple[Action, str]:
+        """Rewrite one constant and its readers; returns what was done, and why or for whom."""
+        needed = id(readers.value) in self.joint.weights
+        reason = "" if needed else self.why_kept(readers)
+        if reason:
+            return Action.KEPT, reason
+        halves_asked = readers.treatment.weights is FLOAT16
+        return self.store_halves(readers) if halves_asked else self.store_codes(readers)
+
+    def why_kept(self, readers: Readers) -> str:
+        """A reason that holds whoever reads the constant, or nothing."""
+        value, treatment = readers.value, readers.treatment
+        assert value.data is not None
+        if value.quant is not None:
+            return "quantized already"
+        if value.dtype is not FLOAT32:
+            return f"{value.dtype}, not float32"
+        if treatment.weights is FLOAT32:
+            return f"recipe {self.recipe.name!r}"
+        if not large_enough(value.data.size, treatment):
+            return f"fewer than {treatment.min_elements:,} elements"
+        return "result of the graph" if readers.graph.is_output(value) else ""
+
+    def store_halves(self, readers: Readers) -> tuple[Action, str]:
+        value = readers.value
+        assert value.data is not None
+        largest = max(float(value.data.max()), -float(value.data.min()))
+        if not np.isfinite(largest):
+            raise _not_finite(readers)
+        if largest > float(np.finfo(np.float16).max):
+            return Action.KEPT, "beyond the range of float16"
+        if id(value.data) not in self.halves:
+            self.halves[id(value.data)] = value.data, value.data.astype(np.float16)
+        value.data, value.dtype = self.halves[id(value.data)][1], FLOAT16
+        _read_through_dequantize(readers.graph, value, readers.uses)
+        return Action.FLOAT16, "through DEQUANTIZE"
+
+    def store_codes(self, readers: Readers) -> tuple[Action, str]:
+        value, graph = readers.value, readers.graph
+        for use in readers.uses:
+            kept = demand(value, use, self.joint).keep
+            if kept:
+                return Action.KEPT, kept
+        plan = _Plan.of(readers, self.joint)
+        self.encode(readers, plan)
+        through: list[Use] = []
+        for use, way in zip(readers.uses, plan.ways, strict=True):
+            if way is Way.REAL:
+                through.append(use)
+            elif way is Way.MOVES:
+                _dequantize_behind(graph, use.node, value)
+            elif readers.treatment.activations is Activations.ASYMMETRIC:
+                _ask_for_asymmetric_inputs(use.node)
+        _read_through_dequantize(graph, value, through)
+        assert value.quant is not None
+        action = Action.of(value.dtype, value.quant.per_channel)
+        return action, _how_it_is_read(readers, through) + plan.note
+
+    def encode(self, readers: Readers, plan: _Plan) -> None:
+        """Codes and scales in place of the real values."""
+        value, clipping = readers.value, readers.treatment.clipping
+        assert value.data is not None
+        key = id(value.data), plan.axis, plan.dtype.bits, clipping
+        if key not in self.codes:
+            peak = None
+            if clipping is Clipping.MSE:
+                peak = numerics.least_error_peak(value.data, plan.axis, plan.dtype.bits)
+            codes, quant = numerics.quantize_weights(value.data, plan.axis, plan.dtype.bits, peak)
+            if not np.all(np.isfinite(quant.scale)):
+                raise _not_finite(readers)
+            self.codes[key] = value.data, codes, quant
+        _, value.data, value.quant = self.codes[key]
+        value.dtype = plan.dtype
 
 
 @dataclass(frozen=True, slots=True)
-class Readers:
-    """A constant and all its uses, in the order of the nodes."""
+class _Plan:
+    """How a weight is to be stored, how each use gets it, and a remark for the ledger."""
 
-    value: Value
-    uses: list[Use]
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(use.node.op.name for use in self.uses))
-
-
-def _constants(graph: Graph) -> list[Readers]:
-    """Each constant of the graph once, with who reads it."""
-    found: dict[int, Readers] = {id(v): Readers(v, []) for v in graph.constants()}
-    for node in graph.nodes:
-        for index, value in enumerate(node.inputs):
-            if value is not None and value.is_constant:
-                found[id(value)].uses.append(Use(node, index))
-    return list(found.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Joint:
-    """Operators that take codes for all of their weights at once, the small ones too.
-
-    ``nodes`` and ``weights`` hold the ids of those that can, and of their weights.
-    """
-
-    nodes: frozenset[int] = frozenset()
-    weights: frozenset[int] = frozenset()
+    dtype: DType
+    axis: int | None
+    ways: tuple[Way, ...]
+    note: str
 
     @classmethod
-    def of(cls, work: Sequence[tuple[Graph, Readers]], recipe: Recipe) -> Joint:
-        """Those with at least one weight that is large, and none that must stay as it is."""
-        if not recipe.hybrid or recipe.storage is not INT8:
-            return cls()
-        fit = {id(r.value) for graph, r in work if _fits_anywhere(graph, r)}
-        nodes: set[int] = set()
-        weights: set[int] = set()
-        for node in {id(use.node): use.node for _, r in work for use in r.uses}.values():
-            assert isinstance(node.op, Operator)
-            found = _weights_of(node) if node.op.quant.together else []
-            largest = max((v.data.size for v in found if v.data is not None), default=0)
-            if largest >= max(1, recipe.min_elements) and all(id(v) in fit for v in found):
-                nodes.add(id(node))
-                weights.update(map(id, found))
-        return cls(frozenset(nodes), frozenset(weights))
-
-
-def _weights_of(node: Node) -> list[Value]:
-    assert isinstance(node.op, Operator)
-    inputs = zip(node.op.input_parameters(), node.inputs, strict=False)
-    return [v for p, v in inputs if p.name in node.op.quant.weights and v is not None]
-
-
-def _fits_anywhere(graph: Graph, readers: Readers) -> bool:
-    """Whether a constant may be stored as codes, whatever its size."""
-    value = readers.value
-    plain = value.dtype is FLOAT32 and value.quant is None and not graph.is_output(value)
-    return plain and not any(_demand(value, use, Joint()).keep for use in readers.uses)
-
-
-def _demand(value: Value, use: Use, joint: Joint) -> Demand:
-    op, inputs = use.node.op, use.node.inputs
-    assert isinstance(op, Operator)
-    parameters = op.input_parameters()
-    name = parameters[min(use.index, len(parameters) - 1)].name
-    if name in op.quant.weights:
-        # Beside float activations, or beside the ids of a lookup.
-        beside = None if inputs[0] is None else inputs[0].dtype
-        hybrid = op.quant.hybrid and beside in (FLOAT32, INT32)
-        hybrid = hybrid and (not op.quant.together or id(use.node) in joint.nodes)
-        return Demand(op.quant.weights[name], hybrid=hybrid)
-    if op.quant.weights:
-        return Demand(keep=f"{name} of {op.name}")
-    if sum(extent != 1 for extent in value.shape or ()) < 2:
-        return Demand(keep="a vector, no matrix")
-    others = [v for i, v in enumerate(inputs) if i != use.index and v is not None]
-    results = use.node.outputs
-    return Demand(
-        moves=op.quant.same_scale
-        and all(v.dtype is not FLOAT32 for v in others)
-        and all(v.dtype is FLOAT32 for v in results)
-    )
-
-
-# -- storing it ---------------------------------------------------------------------------------
-
-
-def _store(graph: Graph, readers: Readers, recipe: Recipe, joint: Joint) -> Entry:
-    """Rewrite one constant and its readers; returns what was done."""
-    value, before = readers.value, stored_bytes(readers.value)
-    needed = id(value) in joint.weights
-    action, reason = Action.KEPT, "" if needed else _why_kept(graph, value, recipe)
-    if not reason and recipe.storage is FLOAT16:
-        action, reason = _store_halves(graph, readers)
-    elif not reason:
-        action, reason = _store_codes(graph, readers, recipe, joint)
-    shape = value.data.shape if value.data is not None else ()
-    return Entry(value.name, shape, readers.operators, before, stored_bytes(value), action, reason)
-
-
-def _why_kept(graph: Graph, value: Value, recipe: Recipe) -> str:
-    """A reason that holds whoever reads the constant, or nothing."""
-    assert value.data is not None
-    if value.quant is not None:
-        return "quantized already"
-    if value.dtype is not FLOAT32:
-        return f"{value.dtype}, not float32"
-    if recipe.storage is FLOAT32:
-        return f"recipe {recipe.name!r}"
-    if value.data.size < max(1, recipe.min_elements):
-        return f"fewer than {recipe.min_elements:,} elements"
-    return "result of the graph" if graph.is_output(value) else ""
-
-
-def _store_halves(graph: Graph, readers: Readers) -> tuple[Action, str]:
-    value = readers.value
-    assert value.data is not None
-    largest = max(float(value.data.max()), -float(value.data.min()))
-    if not np.isfinite(largest):
-        raise _not_finite(readers)
-    if largest > float(np.finfo(np.float16).max):
-        return Action.KEPT, "beyond the range of float16"
-    value.data, value.dtype = value.data.astype(np.float16), FLOAT16
-    _read_through_dequantize(graph, value, readers.uses)
-    return Action.FLOAT16, "through DEQUANTIZE"
-
-
-def _store_codes(
-    graph: Graph, readers: Readers, recipe: Recipe, joint: Joint
-) -> tuple[Action, str]:
-    value = readers.value
-    demands = [_demand(value, use, joint) for use in readers.uses]
-    for demand in demands:
-        if demand.keep:
-            return Action.KEPT, demand.keep
-    axis = next((d.axis for d in demands if d.hybrid), demands[0].axis if demands else None)
-    axis = None if id(value) in joint.weights else axis
-    assert value.data is not None
-    codes, quant = numerics.quantize_weights(value.data, axis)
-    if not np.all(np.isfinite(quant.scale)):
-        raise _not_finite(readers)
-    value.data, value.dtype, value.quant = codes, INT8, quant
-
-    through: list[Use] = []
-    for use, demand in zip(readers.uses, demands, strict=True):
-        if recipe.hybrid and demand.hybrid and demand.axis == axis:
-            continue
-        if recipe.hybrid and demand.moves and axis is None:
-            _dequantize_behind(graph, use.node, value)
-        else:
-            through.append(use)
-    _read_through_dequantize(graph, value, through)
-    action = Action.PER_CHANNEL if quant.per_channel else Action.PER_TENSOR
-    return action, _how_it_is_read(readers, through)
+    def of(cls, readers: Readers, joint: Joint) -> _Plan:
+        treatment, value = readers.treatment, readers.value
+        demands = [demand(value, use, joint) for use in readers.uses]
+        axis = None
+        if treatment.granularity is Granularity.CHANNEL and id(value) not in joint.weights:
+            axis = next((d.axis for d in demands if d.hybrid), demands[0].axis if demands else None)
+        hybrid = treatment.compute is Compute.HYBRID
+        ways = tuple(d.way(axis) if hybrid else Way.REAL for d in demands)
+        wide = [
+            use.node.op.name
+            for use, d, way in zip(readers.uses, demands, ways, strict=True)
+            if not (way is Way.REAL or d.narrow)
+        ]
+        narrow = treatment.weights is INT4 and not wide
+        note = f"; {wide[0]} runs no int4" if wide and treatment.weights is INT4 else ""
+        return cls(INT4 if narrow else INT8, axis, ways, note)
 
 
 def _how_it_is_read(readers: Readers, through: Sequence[Use]) -> str:
@@ -301,7 +261,7 @@ def _dequantize_behind(graph: Graph, node: Node, value: Value) -> None:
     after = graph.nodes[position] if position < len(graph.nodes) else None
     reals, codes = node.outputs, []
     for real in reals:
-        code = Value(f"{real.name}/codes", INT8, real.shape, quant=value.quant)
+        code = Value(f"{real.name}/codes", value.dtype, real.shape, quant=value.quant)
         code.producer = node
         codes.append(code)
     node.outputs = tuple(codes)
@@ -309,10 +269,9 @@ def _dequantize_behind(graph: Graph, node: Node, value: Value) -> None:
         graph.add(operator_class("DEQUANTIZE")(), [code], real.name, before=after, outputs=[real])
 
 
-def _ask_for_asymmetric_inputs(graph: Graph) -> None:
-    """Set the attribute on hybrid operators that have it."""
-    for node in graph.nodes:
-        op = node.op
-        assert isinstance(op, Operator)
-        if hasattr(op, "asymmetric_quantize_inputs") and op.is_hybrid(node.inputs):
-            node.op = op.replace(asymmetric_quantize_inputs=True)
+def _ask_for_asymmetric_inputs(node: Node) -> None:
+    """Set the attribute on a hybrid operator that has it."""
+    op = node.op
+    assert isinstance(op, Operator)
+    if hasattr(op, "asymmetric_quantize_inputs"):
+        node.op = op.replace(asymmetric_quantize_inputs=True)

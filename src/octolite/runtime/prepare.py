@@ -12,6 +12,7 @@ import numpy as np
 from octolite.errors import MISFITS, InvalidGraphError, OctoliteError
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Node, Value
+from octolite.ir.mapped import release
 from octolite.ir.types import Array, Operand
 from octolite.kernels import spec
 from octolite.kernels.expression import Expression
@@ -21,7 +22,6 @@ from octolite.runtime import residual
 from octolite.runtime.budget import Budget, check_memory, check_results, size_of
 from octolite.runtime.fuse import fuse
 from octolite.runtime.signs import finer_values, rectified_values
-from octolite.tflite.mapped import release
 
 if TYPE_CHECKING:
     from octolite.kernels.select import Kernel

@@ -16,6 +16,7 @@ import tflite
 
 from octolite.errors import FormatError, InvalidGraphError, RuntimeModelError, UnsupportedError
 from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
+from octolite.ir.mapped import load
 from octolite.ir.types import (
     INT4,
     STRING,
@@ -30,7 +31,6 @@ from octolite.ir.verify import verify
 from octolite.ops.base import REGISTRY, Attribute, Intermediate, Operator
 from octolite.ops.custom import UserOperator
 from octolite.tflite import flexbuffer, schema
-from octolite.tflite.mapped import load
 from octolite.tflite.sparse import densify
 from octolite.tflite.tables import BOOL, INT8, INT32, UINT8, UINT32, UINT64, Content, Table
 from octolite.tflite.verify import verify as verify_tables
@@ -64,6 +64,16 @@ def read(
         UnsupportedError: it uses operators that Octolite lacks; all are named.
         RuntimeModelError: what is decoded would take more than ``memory_limit``.
     """
+    return read_with(Reader, source, memory_limit, custom)
+
+
+def read_with(
+    reader: type[Reader],
+    source: str | PathLike[str] | bytes,
+    memory_limit: int,
+    custom: Mapping[str, type[UserOperator]] | None = None,
+) -> Model:
+    """Read a file with a kind of reader; see :func:`read`."""
     content = source if isinstance(source, bytes) else load(Path(source))
     if len(content) < 8 or content[4:8] != schema.FILE_IDENTIFIER:
         raise FormatError(
@@ -72,7 +82,7 @@ def read(
         )
     verify_tables(content)
     try:
-        model = _Reader(content, memory_limit, custom or {}).model()
+        model = reader(content, memory_limit, custom or {}).model()
     except _BROKEN as error:
         raise FormatError(f"the TFLite file is damaged: {error}") from error
     for graph in model.graphs:
@@ -81,7 +91,7 @@ def read(
     return model
 
 
-class _Reader:
+class Reader:
     def __init__(
         self, content: Content, memory_limit: int, custom: Mapping[str, type[UserOperator]]
     ) -> None:
@@ -91,7 +101,6 @@ class _Reader:
         self.root = Table.root(content)
         codes = self.root.tables(schema.Model.CODES)
         self.operators = [self._operator(t) for t in codes]
-        self.versions = [t.number(schema.OperatorCode.VERSION, INT32, 1) for t in codes]
         self.buffers = self.root.tables(schema.Model.BUFFERS)
         self.unsupported: dict[str, list[str]] = {}
         self.arrays: dict[tuple[int, int, Shape], Array] = {}
@@ -129,6 +138,9 @@ class _Reader:
             cls = self.custom.get(name) or REGISTRY.get(name)
             return f"custom operator {name!r}", cls if cls is not None and cls.custom else None
         name = schema.OPERATOR_NAMES.get(number, f"operator number {number}")
+        version, latest = code.number(fields.VERSION, INT32, 1), schema.LATEST_VERSIONS.get(name, 1)
+        if version > latest and name in REGISTRY:
+            return f"{name} of version {version} (known up to {latest})", None
         return name, REGISTRY.get(name)
 
     def _refusal(self) -> UnsupportedError:
@@ -264,11 +276,6 @@ class _Reader:
         name, cls = _pick(self.operators, code, f"node {position}")
         if cls is None:
             self.unsupported.setdefault(name, []).append(str(position))
-            return
-        latest = schema.LATEST_VERSIONS.get(name, 1)
-        if self.versions[code] > latest and not cls.custom:
-            wanted = f"{name} of version {self.versions[code]} (known up to {latest})"
-            self.unsupported.setdefault(wanted, []).append(str(position))
             return
         where = f"node {position} ({name})"
         inputs = [

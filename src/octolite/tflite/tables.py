@@ -10,15 +10,12 @@ What leads outside the file raises ``struct.error``, ``ValueError`` or ``IndexEr
 from __future__ import annotations
 
 import struct
-from mmap import mmap
 from typing import Any
 
 import numpy as np
 
+from octolite.ir.mapped import Content as Content
 from octolite.ir.types import Array
-
-Content = bytes | mmap
-"""A file: its bytes, or its memory map."""
 
 BOOL, INT8, UINT8, UINT16, INT32, UINT32, UINT64 = (struct.Struct(f"<{c}") for c in "?bBHiIQ")
 
@@ -45,6 +42,10 @@ class Table:
         """Where a field lies; 0 where the table has none."""
         place = self.places[field] if field < len(self.places) else 0
         return self.at + place if place else 0
+
+    def has(self, field: int) -> bool:
+        """Whether the table has a field; it may still lead to nothing."""
+        return self._place(field) != 0
 
     def number(self, field: int, kind: struct.Struct, default: int = 0) -> int:
         at = self._place(field)

@@ -33,10 +33,10 @@ def write(model: Model) -> bytes:
             f"the model's constants take {size:,} bytes, and a .tflite file can hold {LIMIT:,}; "
             "quantize it, or convert a part of it with --output_arrays"
         )
-    return _Writer(model, size).finish()
+    return Writer(model, size).finish()
 
 
-class _Writer:
+class Writer:
     """One file in the making. FlatBuffers are built back to front: children before parents."""
 
     def __init__(self, model: Model, size: int) -> None:
@@ -49,7 +49,7 @@ class _Writer:
 
     def finish(self) -> bytes:
         model = self.model
-        tensors = [_number_tensors(g) for g in model.graphs]
+        tensors = [{id(v): i for i, v in enumerate(self.listed(g))} for g in model.graphs]
         indices = {id(g): i for i, g in enumerate(model.graphs)}
         graphs = [self._graph(g, t, indices) for g, t in zip(model.graphs, tensors, strict=True)]
         metadata = [self._metadata(k, v) for k, v in sorted(model.metadata.items())]
@@ -72,6 +72,14 @@ class _Writer:
         self.builder.Finish(root, schema.FILE_IDENTIFIER)
         # Output() would copy the file once more.
         return bytes(memoryview(self.builder.Bytes)[self.builder.Head() :])
+
+    def listed(self, graph: Graph) -> list[Value]:
+        """A graph's tensors, in the order in which the file numbers them."""
+        return list(graph.values())
+
+    def names(self, graph: Graph) -> list[str]:
+        """The names of the tensors that are listed."""
+        return _unique_names(graph)
 
     # -- FlatBuffer building blocks -------------------------------------------------------------
 
@@ -161,8 +169,8 @@ class _Writer:
         )
 
     def _graph(self, graph: Graph, tensors: dict[int, int], indices: dict[int, int]) -> int:
-        names = _unique_names(graph)
-        tables = [self._tensor(v, n) for v, n in zip(graph.values(), names, strict=True)]
+        names = self.names(graph)
+        tables = [self._tensor(v, n) for v, n in zip(self.listed(graph), names, strict=True)]
         operators = [self._operator(node, tensors, indices, tables) for node in graph.nodes]
         return self._table(
             "SubGraph",
@@ -305,10 +313,6 @@ def _numbers_of(options: str, attribute: Attribute) -> Any:
     """The type of integers that a vector in an options table holds."""
     sizes = {f.name: f.size for f in layout.fields_of(options)}
     return np.int64 if sizes.get(attribute.option) == 8 else np.int32
-
-
-def _number_tensors(graph: Graph) -> dict[int, int]:
-    return {id(v): i for i, v in enumerate(graph.values())}
 
 
 def _unique_names(graph: Graph) -> list[str]:

@@ -9,7 +9,9 @@ import numpy as np
 
 from octolite.errors import FormatError
 from octolite.ir.types import Array
-from octolite.tflite.tables import Content
+
+Content = bytes | mmap.mmap
+"""A file: its bytes, or its memory map."""
 
 
 def load(path: Path) -> Content:
