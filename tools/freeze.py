@@ -35,10 +35,18 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("name", choices=[*APPLICATIONS, PITCH], metavar="NAME")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pb")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT.pb")
     parser.add_argument("--input-size", type=int, default=224, help="pixels of an image's side")
     parser.add_argument("--float", action="store_true", help="also write OUT.float.tflite")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="write a SavedModel, nothing else"
+    )
     options = parser.parse_args()
+    if options.export is not None:
+        application(options.name, options.input_size).export(options.export, verbose=False)
+        return 0
+    if options.output is None:
+        parser.error("give -o OUT.pb, or --export DIR")
     if options.name == PITCH:
         frozen, feed, note = freeze_basic_pitch(), chord(), f"From {PITCH_PACKAGE}, Apache-2.0."
     else:
@@ -57,11 +65,17 @@ def main() -> int:
     return 0
 
 
-def freeze_application(name: str, size: int) -> freezing.Frozen:
+def application(name: str, size: int) -> tf.keras.Model:
+    """A network with random weights that behave like trained ones."""
     tf.keras.utils.set_random_seed(0)
     make, _ = APPLICATIONS[name]
     model = make(weights=None, input_shape=(size, size, 3))
     settle_statistics(model, images(name, size, count=8, seed=0))
+    return model
+
+
+def freeze_application(name: str, size: int) -> freezing.Frozen:
+    model = application(name, size)
     spec = tf.TensorSpec((None, size, size, 3), tf.float32, name="input")
     return freezing.freeze_function(lambda image: model(image, training=False), [spec])
 

@@ -34,6 +34,8 @@ class Job:
     as_json: bool = False
     allow_custom_ops: bool = False
     kind: str | None = None
+    tags: Sequence[str] | None = None
+    signature: str | None = None
 
 
 def run(job: Job) -> None:
@@ -55,6 +57,8 @@ def run(job: Job) -> None:
             job.input_arrays,
             job.output_arrays,
             job.input_shapes,
+            tags=job.tags,
+            signature=job.signature,
             min_elements=job.min_elements,
             allow_custom_ops=job.allow_custom_ops,
             kind=job.kind,

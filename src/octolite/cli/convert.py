@@ -12,7 +12,7 @@ from octolite.errors import UsageError
 
 
 @click.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("model", type=click.Path(exists=True))
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .tflite file to write.")
 @click.option(
     "--quantize",
@@ -31,6 +31,8 @@ from octolite.errors import UsageError
     "--input", "inputs", multiple=True, metavar="NAME[=1,224,224,3]", help="An input, its shape."
 )
 @click.option("--output-array", "outputs", multiple=True, metavar="NAME", help="An output.")
+@click.option("--tags", metavar="A,B", help="The tags of a SavedModel's MetaGraph. [serve]")
+@click.option("--signature", metavar="KEY", help="The signature to convert. [all]")
 @click.option(
     "--min-elements", type=click.IntRange(0), metavar="N", help="Smaller tensors stay float. [1024]"
 )
@@ -50,13 +52,19 @@ def command(
     recipe: str | None,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    tags: str | None,
+    signature: str | None,
     min_elements: int | None,
     allow_custom_ops: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Convert MODEL, a frozen TensorFlow graph, to a .tflite file."""
+    """Convert MODEL to a .tflite file.
+
+    MODEL is a SavedModel's folder, the .meta file beside a checkpoint, a frozen GraphDef, or a
+    .tflite file; which of them is found by looking.
+    """
     if quantize and recipe:
         raise UsageError("--quantize and --recipe both say how weights are stored; give one")
     names, shapes = _parse_inputs(inputs)
@@ -72,6 +80,8 @@ def command(
         verbose,
         as_json,
         allow_custom_ops,
+        tags=conversion.parse_names(tags),
+        signature=signature,
     )
     conversion.run(job)
 

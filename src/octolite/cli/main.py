@@ -9,7 +9,7 @@ import click
 from octolite.version import __version__
 
 COMMANDS = {
-    "convert": "Convert a frozen TensorFlow graph to a .tflite file.",
+    "convert": "Convert a trained TensorFlow model to a .tflite file.",
     "inspect": "Show a model: operators, tensors, what is quantized.",
     "run": "Run a model on arrays from files.",
     "bench": "Time a model, operator by operator.",

@@ -6,6 +6,7 @@ import click
 
 from octolite.cli import conversion
 from octolite.cli.console import fails_clearly
+from octolite.errors import UsageError
 from octolite.version import __version__
 
 
@@ -13,10 +14,25 @@ from octolite.version import __version__
 @click.option("--output_file", required=True, metavar="FILE", help="The .tflite file to write.")
 @click.option(
     "--graph_def_file",
-    required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
     help="A frozen GraphDef, binary (.pb) or text (.pbtxt).",
+)
+@click.option(
+    "--saved_model_dir",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="A SavedModel, of TensorFlow 1 or 2.",
+)
+@click.option(
+    "--saved_model_tag_set",
+    metavar="A,B",
+    help="The tags of the MetaGraph in --saved_model_dir. [default: serve]",
+)
+@click.option(
+    "--saved_model_signature_key",
+    metavar="KEY",
+    help="The signature of --saved_model_dir to convert. [default: all]",
 )
 @click.option(
     "--post_training_quantize",
@@ -48,7 +64,10 @@ from octolite.version import __version__
 @fails_clearly
 def main(
     output_file: str,
-    graph_def_file: str,
+    graph_def_file: str | None,
+    saved_model_dir: str | None,
+    saved_model_tag_set: str | None,
+    saved_model_signature_key: str | None,
     post_training_quantize: bool,
     quantize_to_float16: bool,
     input_arrays: str | None,
@@ -59,12 +78,17 @@ def main(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Convert a frozen TensorFlow graph to a .tflite file."""
+    """Convert a trained TensorFlow model to a .tflite file."""
+    sources = {"a frozen GraphDef": graph_def_file, "a SavedModel": saved_model_dir}
+    given = [(path, kind) for kind, path in sources.items() if path is not None]
+    if len(given) != 1:
+        raise UsageError("give one model: either --graph_def_file or --saved_model_dir")
+    ((source, kind),) = given
     names = conversion.parse_names(input_arrays)
     integers = "float16" if quantize_to_float16 else "dynamic"
     conversion.run(
         conversion.Job(
-            graph_def_file,
+            source,
             output_file,
             integers if post_training_quantize else "none",
             names,
@@ -73,8 +97,10 @@ def main(
             quiet=quiet,
             verbose=verbose,
             as_json=as_json,
-            kind="a frozen GraphDef",
+            kind=kind,
             allow_custom_ops=allow_custom_ops,
+            tags=conversion.parse_names(saved_model_tag_set),
+            signature=saved_model_signature_key,
         )
     )
 

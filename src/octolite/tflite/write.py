@@ -27,13 +27,18 @@ def write(model: Model) -> bytes:
 
     Raises :class:`ConversionError` when the model is too large for the format.
     """
-    size = sum(v.nbytes + 64 for g in model.graphs for v in g.constants())
+    constants = {id(v.data): v for g in model.graphs for v in g.constants()}
+    size = sum(v.nbytes + 64 for v in constants.values())
     if size > LIMIT:
         raise ConversionError(
             f"the model's constants take {size:,} bytes, and a .tflite file can hold {LIMIT:,}; "
             "quantize it, or convert a part of it with --output_arrays"
         )
     return Writer(model, size).finish()
+
+
+_GLANCE = 64
+"""Bytes at both ends by which contents are told apart before they are compared."""
 
 
 class Writer:
@@ -44,6 +49,7 @@ class Writer:
         self.builder = flatbuffers.Builder(size + 65536)
         self.buffers: list[bytes | memoryview] = [b""]
         self.buffer_of: dict[int, int] = {}
+        self.alike: dict[tuple[int, bytes, bytes], list[int]] = {}
         self.vectors: dict[tuple[Any, bytes], int] = {}
         self.codes: dict[tuple[str, int, bool], int] = {}
 
@@ -207,10 +213,19 @@ class Writer:
             return 0
         if id(value.data) not in self.buffer_of:
             data = encode(value.data, value.dtype)
-            self.buffer_of[id(value.data)] = len(self.buffers) if len(data) else 0
-            if len(data):
-                self.buffers.append(data)
+            self.buffer_of[id(value.data)] = self._shared_buffer(data) if len(data) else 0
         return self.buffer_of[id(value.data)]
+
+    def _shared_buffer(self, data: bytes | memoryview) -> int:
+        """A buffer of ``data``; graphs that hold the same, as signatures do, share it."""
+        key = len(data), bytes(data[:_GLANCE]), bytes(data[-_GLANCE:])
+        alike = self.alike.setdefault(key, []) if len(self.model.graphs) > 1 else []
+        for index in alike:
+            if self.buffers[index] == data:
+                return index
+        alike.append(len(self.buffers))
+        self.buffers.append(data)
+        return alike[-1]
 
     def _quantization(self, quant: Quant | None) -> int | None:
         if quant is None:

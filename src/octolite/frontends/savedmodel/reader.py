@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ _INIT = "__saved_model_init_op"
 _DEFAULT = "serving_default"
 _INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 """Collections that name what runs after variables are restored; the first of them counts."""
+_OPTIMIZES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]")
 
 
 @dataclass
@@ -65,7 +67,6 @@ class Reader:
             entry, shapes = self._part(chosen, input_arrays, output_arrays, shapes)
             found = self._import([entry], shapes)
         else:
-            self._check_shapes(chosen, shapes)
             entries = [
                 Entry(k, Arrays(dict(i), dict(o), named=True)) for k, (i, o) in chosen.items()
             ]
@@ -95,13 +96,6 @@ class Reader:
             raise UsageError(f"the model has no signature {key!r}. {hint}")
         return {key: self.signatures[key]}
 
-    def _check_shapes(self, chosen: Mapping[str, Any], shapes: Mapping[str, Dims]) -> None:
-        known = {name: ref for inputs, _ in chosen.values() for name, ref in inputs.items()}
-        for name in shapes:
-            if name not in known and Ref.parse(name) not in known.values():
-                hint = did_you_mean(name, known)
-                raise UsageError(f"a shape is given for {name!r}, which is no argument. {hint}")
-
     def _part(
         self,
         chosen: Mapping[str, tuple[dict[str, Ref], dict[str, Ref]]],
@@ -110,6 +104,10 @@ class Reader:
         shapes: Mapping[str, Dims],
     ) -> tuple[Entry, dict[str, Dims]]:
         """An entry between results that are named; names of signatures stand for what they mean."""
+        if not chosen and output_arrays is None and self._trains():
+            raise UsageError(
+                "the graph also holds what trains it, so that its outputs cannot be told: name them"
+            )
         inputs = {n: str(r) for given, _ in chosen.values() for n, r in given.items()}
         outputs = {n: str(r) for _, given in chosen.values() for n, r in given.items()}
         if len(chosen) == 1:  # what is not named is as in the signature
@@ -121,6 +119,10 @@ class Reader:
             None if output_arrays is None else [outputs.get(n, n) for n in output_arrays],
         )
         return Entry(_DEFAULT, arrays), {inputs.get(n, n): d for n, d in shapes.items()}
+
+    def _trains(self) -> bool:
+        """Whether the graph has operators that an optimizer makes."""
+        return any(_OPTIMIZES.match(node.op) for node in self.meta_graph.graph_def.node)
 
     # -- importing -------------------------------------------------------------------------------
 
@@ -145,6 +147,11 @@ class Reader:
 
     def _import(self, entries: Sequence[Entry], shapes: Mapping[str, Dims]) -> list[Signature]:
         """A graph for each entry, and what it does to variables, if it does anything."""
+        known = {n: r for e in entries for n, r in e.arrays.inputs.items()}
+        for name in shapes:
+            if name not in known and Ref.parse(name) not in known.values():
+                hint = did_you_mean(name, known)
+                raise UsageError(f"a shape is given for {name!r}, which is no input. {hint}")
         live: set[str] = set()
         for entry in entries:
             entry.source = self._source(live)
