@@ -60,7 +60,7 @@ class UserOperator(Operator, abstract=True):
     inputs = "inputs*"
     outputs = "results*"
     definition: ClassVar[CustomOperator]
-    raw: bytes | None = attr(b"", stored=False)
+    raw: bytes = attr(b"", stored=False)
     options_given: Any = attr(None, stored=False)
     types: tuple[DType, ...] = attr((), stored=False)
 
