@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TFVENV := .venv-tf
 
-.PHONY: setup demo test test-arm networks fuzz lint format test-tf bench clean
+.PHONY: setup demo test test-arm networks fuzz conformance lint format test-tf bench clean
 
 setup: $(VENV)/.stamp
 
@@ -35,6 +35,13 @@ SEED    ?= 0
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --mutants $(MUTANTS) --seed $(SEED)
+
+# Many drawn examples of every operator against LiteRT (docs/conformance.md); an ordinary test run
+# draws a dozen.
+DRAWS ?= 500
+
+conformance: setup
+	$(BIN)/python -m tests.conformance --draws $(DRAWS)
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks examples tools

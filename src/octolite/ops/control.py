@@ -140,6 +140,7 @@ class Evaluation:
                 )
             given = [None if v is None else found[id(v)] for v in node.inputs]
             if isinstance(op, Effectful):
+                op.check_kinds(node.inputs)
                 results = tuple(op.flow(self, [a for a in given if a is not None]))
             else:
                 results = op.run(given, node.inputs, node.outputs)

@@ -14,7 +14,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir.types import FLOAT32, INT32, INT64, Array, DType, Operand, TensorType
-from octolite.ops.base import attr
+from octolite.ops.base import NUMBERS, attr
 from octolite.ops.case import case, const, f32, given
 from octolite.ops.control import Effectful, Session
 from octolite.ops.shapes import (
@@ -100,6 +100,7 @@ class Random(Effectful, abstract=True):
     Of the seeds, 32 bits with their sign count; with both 0, nobody can foretell the stream.
     """
 
+    kinds = NUMBERS
     options = "RandomOptions"
     seed: int = attr(0)
     seed2: int = attr(0)
