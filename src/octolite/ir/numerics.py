@@ -62,11 +62,12 @@ def quantize_weights(
     scale = _scales(peak, qmax)
     q = np.empty(view.shape, np.int8)
     with np.errstate(invalid="ignore"):
+        halves = np.empty(min(view.size, _BLOCK), np.float32)
         for at, scratch in _blocks(view):
             np.divide(view[at], scale[at[1]], out=scratch)
-            _round_half_away_in_place(scratch)
+            _reach_for_next(scratch, halves)
             np.clip(scratch, -qmax, qmax, out=scratch)
-            np.copyto(q[at], scratch, casting="unsafe")
+            np.copyto(q[at], scratch, casting="unsafe")  # cuts off what is behind the point
     return q.reshape(np.shape(weights)), Quant.of(scale.reshape(-1), 0, axis or 0)
 
 
@@ -86,12 +87,14 @@ def least_error_peak(weights: Array, axis: int | None = None, bits: int = 8) -> 
     scales = [_scales(peak * part, qmax) for part in REACHES]
     errors = np.zeros((len(REACHES), len(peak)))
     with np.errstate(invalid="ignore", over="ignore"):
+        halves = np.empty(min(view.size, _BLOCK), np.float32)
         for at, scratch in _blocks(view):
             block = view[at]
             for error, scale in zip(errors, scales, strict=True):
                 np.divide(block, scale[at[1]], out=scratch)
-                _round_half_away_in_place(scratch)
+                _reach_for_next(scratch, halves)
                 np.clip(scratch, -qmax, qmax, out=scratch)
+                np.trunc(scratch, out=scratch)
                 scratch *= scale[at[1]]
                 scratch -= block
                 error[at[1]] += np.einsum("ijk,ijk->j", scratch, scratch)
@@ -143,16 +146,16 @@ def _blocks(view: Array) -> Iterator[tuple[tuple[slice, slice, slice], Array]]:
         yield at, space[: math.prod(shape)].reshape(shape)
 
 
-def _round_half_away_in_place(x: Array) -> None:
-    """Add the float32 just below ½ with the sign of ``x`` and cut off: exact for every float32.
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
-    Plain ½ would not do: the sum of the float below ½ and ½ rounds up to 1.
+
+def _reach_for_next(x: Array, space: Array) -> None:
+    """Add the float32 just below ½ with the sign of ``x``, so that cutting off rounds halves away.
+
+    Exact for every float32. Plain ½ would not do: the sum of the float below ½ and ½ rounds up
+    to 1. ``space`` is scratch space of no fewer elements.
     """
-    below_half = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)
-    sign = x.view(np.uint32) & np.uint32(1 << 31)
-    sign |= below_half
-    x += sign.view(np.float32)
-    np.trunc(x, out=x)
+    x += np.copysign(_BELOW_HALF, x, out=space[: x.size].reshape(x.shape))
 
 
 def quantize(real: Array, quant: Quant, dtype: np.dtype[Any]) -> Array:

@@ -46,7 +46,9 @@ class Writer:
 
     def __init__(self, model: Model, size: int) -> None:
         self.model = model
-        self.builder = flatbuffers.Builder(size + 65536)
+        # With room for the tables: a builder that grows copies all that it holds.
+        entries = sum(len(list(g.values())) + len(g.nodes) for g in model.graphs)
+        self.builder = flatbuffers.Builder(size + 65536 + 512 * entries)
         self.buffers: list[bytes | memoryview] = [b""]
         self.buffer_of: dict[int, int] = {}
         self.alike: dict[tuple[int, bytes, bytes], list[int]] = {}
