@@ -23,8 +23,7 @@ def figures(tallies: list[Tally]) -> list[str]:
         "all": tallies,
     }
     sums = {
-        name: sum((t.outcomes for t in group), Counter[Outcome]())
-        for name, group in groups.items()
+        name: sum((t.outcomes for t in group), Counter[Outcome]()) for name, group in groups.items()
     }
     lines = [f"| | {' | '.join(groups)} |", "|---" * (len(groups) + 1) + "|"]
     rows = {"operators, or operator and type": [len(g) for g in groups.values()]}

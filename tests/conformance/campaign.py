@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from octolite.ir.types import INT8, INT16, UINT8, DType, Quant
 from octolite.ops import Operator
 from octolite.ops.case import Case
-from tests.conformance import elementwise, layers, lookups  # noqa: F401  generators register
+from tests.conformance import elementwise, layers, lookups, recurrent  # noqa: F401  generators register
 from tests.conformance.drawing import coded
 from tests.conformance.judge import Judge
 from tests.conformance.registry import examples, types

@@ -47,6 +47,10 @@ def misfitting(case: Case) -> bool:
     )
 
 
+def time_major(case: Case) -> bool:
+    return bool(case.attributes.get("time_major", False))
+
+
 def of_strings(case: Case) -> bool:
     return any(t is not None and t.dtype is STRING for t in case.tensors)
 
@@ -75,6 +79,18 @@ FAULTS = (
     Fault(["LSH_PROJECTION"], but(FLOAT32), "takes any number for float32"),
     Fault(["STABLEHLO_COMPOSITE"], but(FLOAT32), "gives a graph numbers of a type that it lacks"),
     Fault(["PRELU"], [INT16], "looks for scales"),
+    Fault(
+        ["BIDIRECTIONAL_SEQUENCE_LSTM"],
+        TYPES,
+        "writes merged rows of all sequences but the first to a wrong place",
+        lambda c: c.attributes.get("merge_outputs", False) and not time_major(c),
+    ),
+    Fault(
+        ["BIDIRECTIONAL_SEQUENCE_RNN"],
+        TYPES,
+        "steps through the auxiliary input as if it were as deep as the input",
+        lambda c: c.tensors[9] is not None and time_major(c),
+    ),
     Fault(["SQRT"], [INT16], "looks up a table of codes that is not there"),
     Fault(["EMBEDDING_LOOKUP"], TYPES, "takes strings for rows of bytes, and crashes", of_strings),
     Fault(

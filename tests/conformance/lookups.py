@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from octolite.ir.types import BOOL, FLOAT32, INT32, INT64, Array
-from octolite.ops import Operator
-from octolite.ops.case import Case, Tensor, case, const, given
+from octolite.ir.graph import Graph, Node, Value
+from octolite.ir.types import BOOL, FLOAT32, INT4, INT8, INT32, INT64, Array, Quant
+from octolite.ops import Operator, operator_class
+from octolite.ops.case import Case, Tensor, case, const, given, int8_weights
 from octolite.ops.segment import UnsortedSegment
-from tests.conformance.drawing import Drawer
+from tests.conformance.drawing import Drawer, numbers
 from tests.conformance.registry import draws
 
 
@@ -21,6 +23,11 @@ def indices(d: Drawer, shape: tuple[int, ...], limit: int, low: int = 0) -> Arra
     return np.random.default_rng(seed).integers(low, high, shape).astype(kind)
 
 
+def in_real_numbers(graph: Graph, node: Node) -> list[Value]:
+    """Codes of 4 bits, which LiteRT hands out packed, dequantized."""
+    return [graph.add(operator_class("DEQUANTIZE")(), node.outputs, "real").output]
+
+
 @draws("GATHER")
 def gather(d: Drawer, operator: type[Operator]) -> Case:
     shape = d.shape(1, 5)
@@ -29,6 +36,11 @@ def gather(d: Drawer, operator: type[Operator]) -> Case:
     rest = d.shape(0, 2)
     ids = indices(d, (*shape[:batch], *(rest if shape[axis] else (0, *rest))), shape[axis])
     negative = d.rarely()
+    if d.rarely() and len(shape) > 1 and not axis:
+        # LiteRT finds rows of 4-bit codes where they begin with a byte.
+        quant, whole = Quant.of(0.1), (*shape[:-1], 2 * shape[-1])
+        table = replace(numbers(INT4, *whole, low=-0.7, high=0.7), constant=True, quant=quant)
+        return case(table, given(ids), results=[(INT4, quant)], seen=in_real_numbers)
     return case(d.numbers(*shape), given(ids), axis=axis - len(shape) * negative, batch_dims=batch)
 
 
@@ -53,6 +65,9 @@ def scatter_nd(d: Drawer, operator: type[Operator]) -> Case:
 def embedding(d: Drawer, operator: type[Operator]) -> Case:
     shape = d.shape(2, 4, smallest=1)
     ids = indices(d, (d.integer(0, 6),), shape[0]).astype(np.int32)
+    if len(shape) == 2 and d.rarely():
+        dtype, axis = d.pick([INT8, INT4]), d.pick([0, None])
+        return case(given(ids), int8_weights(shape[0], 2 * shape[1], axis=axis, dtype=dtype))
     return case(given(ids), d.numbers(*shape))
 
 

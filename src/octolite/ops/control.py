@@ -50,6 +50,7 @@ class Effectful(Operator, abstract=True):
         inputs: Sequence[Operand | None],
         outputs: Sequence[Operand],
     ) -> tuple[Array, ...]:
+        self.check_kinds(inputs)
         return self.reference(
             *(a for a in arrays if a is not None)
         )  # codes stay codes: the graphs know what they are
