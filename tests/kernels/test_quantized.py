@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from octolite.ir.types import INT8, INT16, UINT8, DType, Quant
+from octolite.ir.types import INT8, INT16, INT32, UINT8, DType, Quant
 from octolite.kernels import spec
 from octolite.kernels.isa import Isa
 from octolite.kernels.select import build
@@ -71,3 +71,20 @@ def test_long_sums(depth: int, row: Isa, alone: Executor) -> None:
 def test_sums_that_int32_may_not_hold_are_left_to_the_reference() -> None:
     node = dense(-128, 66_000).build(operator_class("FULLY_CONNECTED"))[0].main.nodes[0]
     assert node.op.integer_kernel(node.inputs, node.outputs) is None
+
+
+DEAD = np.array([0.004, 4e-9, 1e-10, 6e-11, 1.5e-11, 3e-13], np.float32)
+"""Scales of weights, of which all but the first belong to channels that training left at 0."""
+
+
+@pytest.mark.parametrize(("name", "axis"), [("CONV_2D", 0), ("DEPTHWISE_CONV_2D", 3)])
+def test_channels_that_are_always_zero(name: str, axis: int, row: Isa, alone: Executor) -> None:
+    """TensorFlow gives them a bias near 2³⁰, which their scale brings back to nothing."""
+    channels = len(DEAD)
+    x = codes(1, 4, 4, channels, quant=Quant.of(0.0235, -128))
+    shape = (channels, 1, 1, channels) if axis == 0 else (1, 3, 3, channels)
+    scales = Quant.of(DEAD, 0, axis)
+    w = Tensor(shape, INT8, lambda rng, s: rng.integers(-127, 128, s), True, quant=scales)
+    bias = np.array([500, *[2**30 + 128] * (channels - 1)], np.int32)
+    b = Tensor((channels,), INT32, lambda rng, s: bias, True, quant=Quant.of(DEAD * 0.0235, 0, 0))
+    check(name, case(x, w, b, results=[(INT8, Quant.of(0.0235, -128))]), row, alone)

@@ -198,9 +198,9 @@ class Quantized(AnyRequest):
 
     ``layer``: hybrid, without activation. x holds codes of ``dtype`` around ``zero``, the weights
     int8 codes around 0, or uint8 codes around ``weight_zero``; that of int16 x is 0. No sum of
-    their products, bias added, may overflow int32, nor may half of what ``result`` shifts out,
-    added to it. ``flat``: a fully connected layer, x [rows, depth] and weights [channels, depth].
-    The bias is int32 or int64.
+    their products, bias added, may overflow int32, nor may it, multiplied by the mantissa of
+    ``result``, with half of what that shifts out. ``flat``: a fully connected layer, x
+    [rows, depth] and weights [channels, depth]. The bias is int32 or int64.
     """
 
     layer: Conv2D | DepthwiseConv2D

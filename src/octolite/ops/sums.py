@@ -52,14 +52,21 @@ def quantized_layer(
         if bias.data is None:
             return None
         largest = largest + np.abs(bias.data.astype(np.float64)).reshape(-1)
-    multiplier = Multiplier.of(factor)
-    shift = np.maximum(-multiplier.shift, 0)
-    largest = np.ldexp(largest, np.maximum(multiplier.shift, 0)) + np.ldexp(0.5, shift)
-    if np.max(largest, initial=0) >= 2**31 or np.max(multiplier.shift) > 14:
+    if not _fits(largest, Multiplier.of(factor), stage):
         return None
     low, high = out.range(activation)
     codes = spec.Requantize(stage, tuple(factor.tolist()), result.dtype, out.zero, low, high)
     return spec.Quantized(layer, x.dtype, source.zero, weights.zero, codes, flat)
+
+
+def _fits(largest: Array, factor: Multiplier, stage: OutputStage) -> bool:
+    """Whether sums up to ``largest`` fit int32 at every step on their way to codes."""
+    moved = np.ldexp(largest, np.maximum(factor.shift, 0))
+    if stage is OutputStage.FIXED:
+        # A channel that is always 0 has the least of all factors, and a bias near 2³⁰.
+        scaled = np.ldexp(moved * factor.mantissa, -31) + 1
+        moved = np.maximum(moved, scaled + np.ldexp(0.5, np.maximum(-factor.shift, 0)))
+    return bool(np.max(moved, initial=0) < 2**31 and np.max(factor.shift) <= 14)
 
 
 def factor_of(source: Codes, weights: Quant, out: Codes, stage: OutputStage) -> Array:
