@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from octolite.errors import InvalidGraphError, OctoliteError, UnsupportedError
+from octolite.errors import FormatError, InvalidGraphError, OctoliteError, UnsupportedError
 from octolite.frontends.builder import Builder, Target
 from octolite.frontends.graphdef.custom import kept
 from octolite.frontends.graphdef.nodes import Attributes, Ref, Region, TfNode
@@ -126,7 +126,7 @@ class Importer(Target):
         site = Site(self, node)
         try:
             results = entry.handler(site, *inputs)
-        except UnsupportedError:
+        except (FormatError, UnsupportedError):
             raise
         except (OctoliteError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             reads = ", ".join(map(repr, inputs))

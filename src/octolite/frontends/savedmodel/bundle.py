@@ -170,9 +170,12 @@ class Bundle:
         if count > len(raw):  # each has a length of at least a byte
             raise self._damaged(name, f"{len(raw)} bytes are no {count} strings")
         lengths, at = [], 0
-        for _ in range(count):
-            length, at = varint(raw, at)
-            lengths.append(length)
+        try:
+            for _ in range(count):
+                length, at = varint(raw, at)
+                lengths.append(length)
+        except FormatError as error:
+            raise self._damaged(name, f"it holds no {count} strings: {error}") from None
         begin = at + 4
         if begin + sum(lengths) != len(raw):
             raise self._damaged(name, f"{len(raw)} bytes are not strings of {sum(lengths)} in all")

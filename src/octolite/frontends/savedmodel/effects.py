@@ -6,7 +6,8 @@ those before it, and what follows a call waits for all that the call does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
 
 from octolite.errors import UnsupportedError
 from octolite.frontends.graphdef.nodes import Ref, TfNode
@@ -15,6 +16,14 @@ from octolite.frontends.savedmodel.startup import BRANCHES, CHANGES, owner, perf
 
 _READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd")
 _PARTS = ("then_branch", "else_branch", "cond", "body")
+
+
+def possible(graph: Any, ran: Container[str]) -> bool:
+    """Whether anything changes a variable but the nodes and functions of ``ran``: a quick look."""
+    if any(CHANGES.match(n.op) and n.name not in ran for n in graph.node):
+        return True
+    others = (f for f in graph.library.function if f.signature.name not in ran)
+    return any(CHANGES.match(n.op) for f in others for n in f.node_def)
 
 
 def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:

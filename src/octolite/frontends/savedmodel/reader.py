@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -127,12 +127,16 @@ class Reader:
     # -- importing -------------------------------------------------------------------------------
 
     @cached_property
+    def startup(self) -> Startup:
+        """What happens when the model is loaded."""
+        source = Source(self.meta_graph.graph_def)
+        return Startup(source, self.files.bundle(), self.files.asset)
+
+    @cached_property
     def state(self) -> State:
         """What variables and tables hold when the model has been loaded."""
-        bundle = self.files.bundle()
-        startup = Startup(Source(self.meta_graph.graph_def), bundle, self.files.asset)
         restore = Ref.parse(self.meta_graph.saver_def.restore_op_name).name
-        return startup.state([r for r in (restore, *self._initializers()) if r])
+        return self.startup.state([r for r in (restore, *self._initializers()) if r])
 
     def _initializers(self) -> list[str]:
         """The nodes that run after variables are restored."""
@@ -142,8 +146,9 @@ class Reader:
         named = [collections[c].node_list.value for c in _INITIALIZERS if c in collections]
         return [Ref.parse(name).name for name in (named[0] if named else ())]
 
-    def _source(self, live: Container[str] | None = None) -> Source:
-        return Source(self.meta_graph.graph_def, self.state, live)
+    def _source(self) -> Source:
+        """The graph, with variables that never change."""
+        return Source(self.meta_graph.graph_def, self.state)
 
     def _import(self, entries: Sequence[Entry], shapes: Mapping[str, Dims]) -> list[Signature]:
         """A graph for each entry, and what it does to variables, if it does anything."""
@@ -152,12 +157,7 @@ class Reader:
             if name not in known and Ref.parse(name) not in known.values():
                 hint = did_you_mean(name, known)
                 raise UsageError(f"a shape is given for {name!r}, which is no input. {hint}")
-        live: set[str] = set()
-        for entry in entries:
-            entry.source = self._source(live)
-            entry.source.feeds = set(entry.arrays.inputs.values())
-            entry.changes = effects.find(entry.source, entry.arrays.outputs.values())
-            live |= {effects.changed(entry.source, ref) for ref in entry.changes}
+        live = self._changed(entries)
         if not live:  # each variable is a constant then
             for entry in entries:
                 entry.source = self._source()
@@ -169,6 +169,18 @@ class Reader:
             )
             for e in entries
         ]  # fmt: skip
+
+    def _changed(self, entries: Sequence[Entry]) -> set[str]:
+        """The variables that ``entries`` change, which are told what does that."""
+        live: set[str] = set()
+        state = self.state  # which runs what happens at first
+        if effects.possible(self.meta_graph.graph_def, self.startup.ran):
+            for entry in entries:
+                entry.source = Source(self.meta_graph.graph_def, state, live)
+                entry.source.feeds = set(entry.arrays.inputs.values())
+                entry.changes = effects.find(entry.source, entry.arrays.outputs.values())
+                live |= {effects.changed(entry.source, ref) for ref in entry.changes}
+        return live
 
     def _probe(self, ref: Ref) -> Value | None:
         """What ``ref`` is in the whole graph, or ``None`` where that cannot be imported so far."""

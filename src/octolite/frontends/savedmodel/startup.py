@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,14 +45,20 @@ class Startup:
     source: Source
     bundle: Bundle | None
     asset: Callable[[str], bytes]
+    ran: set[str] = field(default_factory=set)
+    """The nodes that have run, by name, and the functions that they call."""
+    _assigned: dict[str, Ref] = field(default_factory=dict)
+    _lists: dict[Ref, list[str]] = field(default_factory=dict)
 
     def state(self, roots: Iterable[str]) -> State:
         """What variables and tables hold once the nodes ``roots`` have run, in this order."""
         state = State()
         for root in roots:
             for node in performed(self.source, [Ref(root)]):
+                self.ran |= {node.name, node.function("f") if node.has("f") else node.op_type}
                 if node.op_type in ("Assign", "AssignVariableOp") and len(node.inputs) == 2:
                     name = self._name(node, VARIABLES)
+                    self._assigned[name] = node.inputs[1]
                     state.variables[name] = self._content(node.inputs[1], f"variable {name!r}")
                 elif node.op_type in _FILLS and len(node.inputs) == 3:
                     name = self._name(node, _TABLES)
@@ -85,11 +91,16 @@ class Startup:
 
     def _texts(self, node: TfNode, index: int) -> list[str]:
         """The strings of a constant among the inputs of ``node``."""
-        given = self.source.resolve(node.inputs[index]) if index < len(node.inputs) else None
-        origin = None if given is None else self.source.origin(given)
-        if origin is None or origin.op_type != "Const":
-            raise UnsupportedError(f"{node!r} reads names of tensors that are not constant")
-        return [t.decode(errors="replace") for t in origin.array_attribute("value").reshape(-1)]
+        if index >= len(node.inputs):
+            raise InvalidGraphError(f"{node!r} has {len(node.inputs)} inputs, expected 3")
+        given = node.inputs[index]
+        if given not in self._lists:
+            origin = self.source.origin(self.source.resolve(given))
+            if origin is None or origin.op_type != "Const":
+                raise UnsupportedError(f"{node!r} reads names of tensors that are not constant")
+            texts = origin.array_attribute("value").reshape(-1)
+            self._lists[given] = [t.decode(errors="replace") for t in texts]
+        return self._lists[given]
 
     def _evaluated(self, ref: Ref, what: str) -> Array:
         """The value of ``ref``, which must depend on constants alone."""
@@ -107,11 +118,17 @@ class Startup:
 
     def _from_file(self, node: TfNode) -> tuple[Content, Content]:
         """Readers of the keys and the values in a table's text file."""
-        named = self.source.behind(self.source.resolve(node.inputs[1])).name
         owned = owner(self.source, node.inputs[0])
         assert owned is not None  # its name has been found
-        text = Vocabulary.of(node, owned, lambda: self.asset(named))
+        text = Vocabulary.of(node, owned, lambda: self.asset(self._named_by(node.inputs[1])))
         return text.keys, text.values
+
+    def _named_by(self, ref: Ref) -> str:
+        """The node that is the name of a file, which a variable may hold."""
+        node = owner(self.source, ref)
+        if node is not None and node.op_type in VARIABLES:
+            ref = self._assigned.get(resource_name(node), ref)
+        return self.source.behind(self.source.resolve(ref)).name
 
 
 def owner(source: Source, ref: Ref) -> TfNode | None:
