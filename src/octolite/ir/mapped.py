@@ -26,8 +26,9 @@ def load(path: Path) -> Content:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError):  # empty, or no file that can be mapped
                 return file.read()
-    except OSError as error:
-        raise FormatError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"cannot read {str(path)!r}: {reason}") from error
 
 
 def release(array: Array) -> None:

@@ -146,11 +146,14 @@ def kept_operator(called: str) -> type[KeptOperator]:
 
 def user_operator(called: str, given: CustomOperator) -> type[UserOperator]:
     """The operator class of the custom operator ``called``. Raises :class:`UsageError`."""
-    if not isinstance(given, CustomOperator):
+    if not isinstance(given, CustomOperator) or not isinstance(called, str):
         raise UsageError(
-            f"custom operator {called!r} is given as {given!r}; expected an "
+            f"custom operator {called!r} is given as {given!r}; expected a name and an "
             "octolite.CustomOperator(compute, shapes)"
         )
+    functions = given.compute, *(f for f in (given.shapes, given.decode) if f is not None)
+    if not all(map(callable, functions)):
+        raise UsageError(f"custom operator {called!r} has {given!r}, not all of it functions")
 
     class Defined(UserOperator, abstract=True):
         name = called
@@ -161,4 +164,6 @@ def user_operator(called: str, given: CustomOperator) -> type[UserOperator]:
 
 def user_operators(given: Mapping[str, CustomOperator] | None) -> dict[str, type[UserOperator]]:
     """Operator classes by name. Raises :class:`UsageError` for what is no custom operator."""
+    if given is not None and not isinstance(given, Mapping):
+        raise UsageError(f"custom_operators is {given!r}, expected a dict of names and operators")
     return {name: user_operator(name, definition) for name, definition in (given or {}).items()}

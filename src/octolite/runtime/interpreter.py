@@ -13,6 +13,7 @@ from octolite.errors import UsageError, did_you_mean
 from octolite.ir.graph import Graph, Signature, Value
 from octolite.ir.types import Array
 from octolite.ops.custom import CustomOperator, user_operators
+from octolite.runtime import arguments
 from octolite.runtime.budget import CALL_LIMIT, MEMORY_LIMIT
 from octolite.runtime.calls import Callees
 from octolite.runtime.context import Context, Timing
@@ -56,14 +57,13 @@ class Interpreter:
         call_limit: int = CALL_LIMIT,
         custom_operators: Mapping[str, CustomOperator] | None = None,
     ) -> None:
-        if (model_path is None) == (model_content is None):
-            raise UsageError("give either model_path or model_content")
+        source = arguments.model_source(model_path, model_content)
         if hybrid not in HYBRID_MODES:
             raise UsageError(f"hybrid is {hybrid!r}. {did_you_mean(str(hybrid), HYBRID_MODES)}")
-        if num_threads is not None and num_threads < 1:
-            raise UsageError(f"num_threads is {num_threads}; it must be at least 1")
-        source = model_content if model_content is not None else model_path
-        assert source is not None
+        if num_threads is not None:
+            num_threads = arguments.whole("num_threads", num_threads, 1)
+        memory_limit = arguments.whole("memory_limit", memory_limit)
+        call_limit = arguments.whole("call_limit", call_limit)
         self._model = read(source, memory_limit, user_operators(custom_operators))
         self._threads = num_threads or len(os.sched_getaffinity(0))
         self._executor = Executor(self._threads)
@@ -148,11 +148,9 @@ class Interpreter:
         :class:`octolite.UsageError`.
         """
         value = self._value(input_index)
-        shape = tuple(int(d) for d in tensor_size)
+        shape = arguments.extents(f"input {value.name!r}", tensor_size)
         if id(value) not in self._shapes:
             raise UsageError(f"tensor {input_index} ({value.name!r}) is not an input of the model")
-        if any(d < 0 for d in shape):
-            raise UsageError(f"input {value.name!r} cannot have the shape {shape}")
         fixed = value.shape or ()
         fits = len(fixed) == len(shape) and all(
             a is None or a == b for a, b in zip(fixed, shape, strict=False)
@@ -171,9 +169,10 @@ class Interpreter:
         return self._context
 
     def _value(self, index: int) -> Value:
-        if not 0 <= index < len(self._values):
-            raise UsageError(f"there is no tensor {index}; the model has {len(self._values)}")
-        return self._values[index]
+        number = arguments.whole("the tensor's index", index)
+        if number >= len(self._values):
+            raise UsageError(f"there is no tensor {number}; the model has {len(self._values)}")
+        return self._values[number]
 
     # -- tensors ----------------------------------------------------------------------------------
 
@@ -221,7 +220,7 @@ class Interpreter:
 
         Raises :class:`octolite.UsageError` saying what was expected.
         """
-        place = self._homes.get(tensor_index)
+        place = self._homes.get(tensor_index) if isinstance(tensor_index, int) else None
         if (
             place is not None
             and type(value) is np.ndarray
@@ -231,32 +230,28 @@ class Interpreter:
             place[...] = value
             return
         tensor = self._value(tensor_index)
-        array = np.asarray(value)
-        if tensor.dtype.kind != "s" and array.dtype != tensor.dtype.numpy:
-            raise UsageError(
-                f"tensor {tensor.name!r} holds {tensor.dtype} and was given {array.dtype}; "
-                f"convert it with .astype(numpy.{tensor.dtype})"
-            )
+        array = arguments.array_for(tensor, value)
         context = self._ready("set_tensor()")
+        if tensor.data is not None:
+            raise UsageError(f"tensor {tensor.name!r} is a constant of the model")
         home = context.arrays.get(id(tensor))
-        if home is None or tensor.dtype.kind == "s":
-            context.arrays[id(tensor)] = array
-            return
-        if home.shape != array.shape:
+        shape = self._shapes.get(id(tensor)) if home is None else home.shape
+        if shape not in (None, array.shape):
             raise UsageError(
-                f"tensor {tensor.name!r} has the shape {home.shape} and was given {array.shape}; "
+                f"tensor {tensor.name!r} has the shape {shape} and was given {array.shape}; "
                 "use resize_tensor_input() and allocate_tensors() to change it"
             )
-        if not home.flags.writeable:
-            raise UsageError(f"tensor {tensor.name!r} is a constant of the model")
-        np.copyto(home, array)
+        if home is None or tensor.dtype.kind == "s":
+            context.arrays[id(tensor)] = array
+        else:
+            np.copyto(home, array)
 
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor: an input, an output, a constant or a variable.
 
         Raises :class:`octolite.UsageError` for an intermediate tensor, whose memory is reused.
         """
-        place = self._lasting.get(tensor_index)
+        place = self._lasting.get(tensor_index) if isinstance(tensor_index, int) else None
         return (self._present(tensor_index) if place is None else place).copy()
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
@@ -300,7 +295,7 @@ class Interpreter:
         """Run ``runs`` times and give each operator's time, in nanoseconds, run by run."""
         context = self._ready("profile()")
         timings: dict[int, Timing] = {}
-        for _ in range(runs):
+        for _ in range(arguments.whole("runs", runs)):
             context.run(timings)
         return list(timings.values())
 
@@ -336,8 +331,8 @@ class Interpreter:
             if len(signatures) != 1:
                 raise UsageError(f"name one of the model's signatures: {sorted(signatures)}")
             signature_key = next(iter(signatures))
-        if signature_key not in signatures:
-            hint = did_you_mean(signature_key, signatures)
+        if not isinstance(signature_key, str) or signature_key not in signatures:
+            hint = did_you_mean(str(signature_key), signatures)
             raise UsageError(f"the model has no signature {signature_key!r}. {hint}")
         signature = signatures[signature_key]
         return SignatureRunner(self._entering(signature.graph), signature)
@@ -372,7 +367,7 @@ class SignatureRunner:
         if missing:
             raise UsageError(f"inputs {missing} are missing")
         interpreter = self._interpreter
-        arrays = {n: _as(expected[n], a) for n, a in inputs.items()}
+        arrays = {n: arguments.loose(expected[n], a) for n, a in inputs.items()}
         for name, array in arrays.items():
             interpreter.resize_tensor_input(interpreter.index_of(expected[name]), array.shape)
         interpreter.allocate_tensors()
@@ -395,11 +390,6 @@ class SignatureRunner:
     def _details_of(self, values: dict[str, Value]) -> dict[str, Details]:
         details = self._interpreter.get_tensor_details()
         return {n: details[self._interpreter.index_of(v)] for n, v in values.items()}
-
-
-def _as(value: Value, given: Any) -> Array:
-    """Python numbers and lists take the input's dtype; arrays must have it already."""
-    return given if isinstance(given, np.ndarray) else np.asarray(given, value.dtype.numpy)
 
 
 def _signature(value: Value) -> tuple[int, ...]:
