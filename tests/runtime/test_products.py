@@ -217,3 +217,20 @@ def test_unusual_convolutions_run_compiled(
     out, label, _ = run(made, feeds, hybrid="always")
     assert label.startswith("hybrid")
     np.testing.assert_array_equal(out, ours(made, feeds)[0])
+
+
+def test_very_many_matrices_are_left_to_numpy() -> None:
+    """Laying each out by itself would take longer than multiplying them."""
+    graph = Graph("main")
+    x, y = (graph.add_input(name, FLOAT32, (3, 3000, 2, 2)) for name in "xy")
+    graph.outputs = [graph.add(operator_class("BATCH_MATMUL")(), [x, y], "z").output]
+    many = np.arange(36000, dtype=np.float32).reshape(3, 3000, 2, 2) % 7
+    constant = Value.constant("many", many)
+    graph.outputs += [graph.add(operator_class("BATCH_MATMUL")(), [x, constant], "w").output]
+    interpreter = octolite.Interpreter(model_content=write(Model([graph])))
+    interpreter.allocate_tensors()
+    for index in (0, 1):
+        interpreter.set_tensor(interpreter.get_input_details()[index]["index"], many)
+    interpreter.invoke()
+    for detail in interpreter.get_output_details():
+        np.testing.assert_array_equal(interpreter.get_tensor(detail["index"]), many @ many)

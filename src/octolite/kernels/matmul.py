@@ -15,7 +15,7 @@ from octolite.kernels.isa import Isa
 from octolite.kernels.launch import INPUT, OUTPUT, SECOND, Launch, Place
 from octolite.kernels.layers import FullyConnectedLayer
 from octolite.kernels.products import Product, Rows
-from octolite.kernels.spec import BatchMatMul, Constants, Copy, FullyConnected
+from octolite.kernels.spec import MOST_MATRICES, BatchMatMul, Constants, Copy, FullyConnected
 from octolite.kernels.views import Move, View
 from octolite.kernels.window import Image, expect
 
@@ -118,12 +118,14 @@ class MatMul:
         self.label = f"float dot {tile.name} {tile.heights[-1]}x{tile.width} {isa.name}"
         self._copy = CopyLayer(Copy(4), isa)
 
-    def launch(self, input_shape: Shape, y_shape: Shape, threads: int = 1) -> Launch:
-        """Lay the product out for the extents of x and y."""
+    def launch(self, input_shape: Shape, y_shape: Shape, threads: int = 1) -> Launch | None:
+        """Lay the product out for the extents of x and y; ``None`` for too many matrices."""
         stacks = Stacks.of(self.request, input_shape, y_shape)
         launch = Launch(stacks.shape, 0)
         if 0 in stacks.shape:
             return launch
+        if len(stacks.out) > MOST_MATRICES:
+            return None
         depth, columns, tile = stacks.depth, stacks.columns, self.tile
         left = rows_of(launch, self._copy, self.request, input_shape, threads)
         right = self._pack(launch, y_shape, threads)

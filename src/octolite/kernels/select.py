@@ -69,8 +69,9 @@ class Kernel(Protocol):
     """For profiles: what it is, and for which instruction set."""
 
     @property
-    def launch(self) -> Callable[..., Launch]:
-        """Lays the layer out: shapes and geometry in, steps out."""
+    def launch(self) -> Callable[..., Launch | None]:
+        """Lays the layer out: shapes and geometry in, steps out. ``None`` where the reference had
+        better run."""
 
 
 Builder = Callable[[Any, isas.Isa, Constants], Kernel]

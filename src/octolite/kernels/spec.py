@@ -262,6 +262,11 @@ class TransposeConv2D(Request):
         )
 
 
+MOST_MATRICES = 1 << 13
+"""Products of matrices that compiled code takes: each is laid out by itself, which takes time. So
+many are small ones, for which NumPy's loop costs little more."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchMatMul(AnyRequest):
     """``out = x · y``; x float32 [..., m, k], y [..., k, n], whose leading axes broadcast.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,6 +95,8 @@ class BatchMatMul(Operator):
         if not (y.data is not None if hybrid else y.dtype is FLOAT32):  # codes are packed at load
             return None
         constant = None if y.data is None else y.data.shape
+        if constant is not None and math.prod(constant[:-2]) > spec.MOST_MATRICES:
+            return None
         asymmetric = self.asymmetric_quantize_inputs
         return spec.BatchMatMul(self.adj_x, self.adj_y, constant, hybrid, asymmetric)
 
