@@ -3,7 +3,6 @@ kernels and LiteRT agree on the operators' own cases, their floats turned into t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import pytest
 import octolite
 from octolite.errors import ShapeError
 from octolite.ir.graph import Value
-from octolite.ir.types import ALL_DTYPES, BOOL, FLOAT16, FLOAT32, STRING, Array, DType
+from octolite.ir.types import ALL_DTYPES, FLOAT16, Array, DType
 from octolite.ops import REGISTRY
-from octolite.ops.case import Case, Tensor
+from octolite.ops.case import Case
 from octolite.ops.shapes import constant_ints, integers
+from octolite.ops.support import in_type
 from octolite.tflite import write
 from tests.ops.litert import assert_close, litert, ours
 
@@ -120,37 +120,9 @@ PAIRS = [
 ]
 
 
-def turned(tensor: Tensor | None, dtype: DType) -> Tensor | None:
-    """A float32 tensor as one of ``dtype``, its numbers large enough to differ as integers."""
-    if tensor is None or tensor.dtype is not FLOAT32:
-        return tensor
-
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        array = np.clip(np.nan_to_num(np.asarray(tensor.draw(rng, shape))), -100, 100)
-        if dtype is STRING:
-            words = np.empty(array.size, object)
-            words[:] = [str(int(v * 10)).encode() for v in array.reshape(-1)]
-            return words.reshape(array.shape)
-        if dtype is BOOL:
-            return array > 0
-        if dtype.is_integer:
-            return np.round(np.clip(array * 5, -100 if dtype.kind == "i" else 0, 100))
-        return array
-
-    return replace(tensor, dtype=dtype, draw=draw)
-
-
 def cases(name: str, dtype: DType) -> list[Case]:
-    """The first cases of an operator that are all float, turned."""
-    plain = [
-        case
-        for case in REGISTRY[name].cases
-        if case.litert
-        and not case.results
-        and not any(t is not None and (t.quant or t.hybrid or t.made) for t in case.tensors)
-        and any(t is not None and t.dtype is FLOAT32 for t in case.tensors)
-    ]
-    return [replace(c, tensors=[turned(t, dtype) for t in c.tensors]) for c in plain][:3]
+    """The first cases of an operator in that type."""
+    return [c for c in in_type(REGISTRY[name], dtype) if c.litert][:3]
 
 
 def compiled(content: bytes, feeds: dict[str, Any]) -> list[Array]:

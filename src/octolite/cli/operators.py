@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from octolite.cli import console
+from octolite.cli import console, support
 from octolite.ops import REGISTRY
 from octolite.ops.base import Operator
 from octolite.ops.case import node_under_test
@@ -24,7 +24,7 @@ def command(markdown: bool, as_json: bool) -> None:
     if as_json:
         console.print_json(rows)
     elif markdown:
-        click.echo("\n".join(markdown_lines(rows)))
+        click.echo("\n".join(document()))
     else:
         listing = console.table(f"{len(rows)} operators", *COLUMNS)
         for row in rows:
@@ -58,8 +58,16 @@ def facts(operator: type[Operator]) -> dict[str, Any]:
     }
 
 
+def document() -> Iterator[str]:
+    """Both tables as Markdown: operators, and the types that each takes."""
+    operators = [REGISTRY[name] for name in sorted(REGISTRY)]
+    yield from markdown_lines([facts(operator) for operator in operators])
+    yield from ("", "## Types", "")
+    yield from support.markdown_lines(operators)
+
+
 def markdown_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The table as Markdown."""
+    """The table of operators as Markdown."""
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|" + "---|" * len(COLUMNS)
     for row in rows:
