@@ -182,8 +182,9 @@ def prelus(draw: Draw, dtype: DType) -> Case:
     shape = draw(shapes(2))
     slopes = [draw(st.sampled_from([1, d])) for d in shape]
     x = codes_of(dtype, draw(quants(dtype)), *shape)
-    low, high = limits(dtype)
-    alpha = constant(dtype, draw(quants(dtype, 0.01)), *slopes, low=low, high=high + 1)
+    slope = INT8 if dtype is INT16 else dtype
+    low, high = limits(slope)
+    alpha = constant(slope, draw(quants(slope, 0.01)), *slopes, low=low, high=high + 1)
     return case(x, alpha, results=[(dtype, draw(quants(dtype, scale_of(x))))])
 
 
@@ -194,7 +195,7 @@ def pools(draw: Draw, dtype: DType) -> Case:
     x = codes_of(dtype, quant, draw(EXTENT), height + 4, width + 4, draw(EXTENT))
     return case(
         x,
-        results=[(dtype, quant)],
+        results=[(dtype, draw(st.just(quant) | quants(dtype)))],
         padding=draw(st.sampled_from(Padding)),
         filter_height=height,
         filter_width=width,
@@ -349,7 +350,8 @@ def joined(draw: Draw, dtype: DType) -> Case:
 def padded(draw: Draw, dtype: DType) -> Case:
     shape, quant = draw(shapes()), draw(quants(dtype))
     borders = [[draw(st.integers(0, 2)), draw(st.integers(0, 2))] for _ in shape]
-    return case(codes_of(dtype, quant, *shape), const(borders), results=[(dtype, quant)])
+    out = draw(st.just(quant) | quants(dtype))
+    return case(codes_of(dtype, quant, *shape), const(borders), results=[(dtype, out)])
 
 
 @st.composite
@@ -370,7 +372,7 @@ def resized(draw: Draw, dtype: DType) -> Case:
     return case(
         x,
         const(size),
-        results=[(dtype, quant)],
+        results=[(dtype, draw(st.just(quant) | quants(dtype)))],
         align_corners=corners,
         half_pixel_centers=centers,
     )
@@ -434,9 +436,11 @@ STRATEGIES: dict[str, Callable[[DType], st.SearchStrategy[Case]]] = {
     "RELU_0_TO_1": elementwise,
     "RELU_N1_TO_1": elementwise,
     "RESIZE_BILINEAR": resized,
+    "RESIZE_NEAREST_NEIGHBOR": resized,
     "RSQRT": roots,
     "SOFTMAX": softmaxes,
     "SPACE_TO_BATCH_ND": spread_over_batch,
+    "SQRT": roots,
     "SQUARED_DIFFERENCE": squares,
     "SUB": sums,
     "SUM": reductions,

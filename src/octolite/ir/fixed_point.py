@@ -486,7 +486,7 @@ def softmax(x: Array, unit: float, dtype: np.dtype[Any]) -> Array:
 
 
 def log_softmax(x: Array, unit: float) -> Array:
-    """The logarithm of softmax of int8 codes along the last axis, as int8 codes: -16 … 0."""
+    """The logarithm of softmax of 8-bit codes along the last axis, as codes of -16 … 0."""
     factor, radius = _difference_scale(unit)
     _, powers = _powers_below(x, unit, greater=False)
     total = rounding_shift(powers, _SUM_BITS).sum(axis=-1, keepdims=True)
@@ -494,8 +494,9 @@ def log_softmax(x: Array, unit: float) -> Array:
     back = Multiplier.of((1 << int(31 - factor.shift)) / float(factor.mantissa))
     least = np.maximum(-radius - 1, back(logarithm + INT32_MIN))
     difference = _below_most(x)
-    result = rounding_shift(factor(difference) - logarithm, 31 - 5 - 4) + 127
-    return np.where(difference > least, np.clip(result, -128, 127), -128).astype(np.int8)
+    low, high = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+    result = rounding_shift(factor(difference) - logarithm, 31 - 5 - 4) + high
+    return np.where(difference > least, np.clip(result, low, high), low).astype(x.dtype)
 
 
 def _below_most(x: Array) -> Array:

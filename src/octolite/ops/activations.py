@@ -276,7 +276,14 @@ class Prelu(Elementwise):
 
     name = "PRELU"
     inputs = "input alpha"
-    integer_types = (INT8, UINT8)
+    integer_types = (INT8, UINT8, INT16)
+
+    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
+        """Slopes beside int16 are int8; of int16 slopes TFLite's kernel reads every other byte."""
+        x, alpha = inputs[0], inputs[1]
+        short = x is not None and x.dtype is INT16
+        wanted = INT8 if short or x is None else x.dtype
+        return super().is_integer(inputs, outputs) and alpha is not None and alpha.dtype is wanted
 
     def infer(self, x: Operand, alpha: Operand) -> Sequence[TensorType]:
         shape = broadcast(x.shape, alpha.shape)

@@ -25,7 +25,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import COMPLEX, QuantRule, attr
+from octolite.ops.base import CODES, COMPLEX, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.integers import centred, combined, scaled, stored
@@ -363,6 +363,7 @@ class FloorDiv(Binary):
     """``floor(a / b)``."""
 
     name = "FLOOR_DIV"
+    plain_types = CODES
     options = "FloorDivOptions"
     dtype_versions = {INT16: 3, INT8: 3, FLOAT32: 2}
 
@@ -384,6 +385,7 @@ class FloorMod(Binary):
     """The remainder of :class:`FloorDiv`: it has the sign of ``b``."""
 
     name = "FLOOR_MOD"
+    plain_types = CODES
     options = "FloorModOptions"
     function = np.mod
     dtype_versions = {INT16: 2, INT8: 2}

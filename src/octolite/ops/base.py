@@ -171,6 +171,8 @@ class Operator(ABC):
     """Types of codes for which ``integer`` has the bits of TFLite's reference kernels."""
     kinds: ClassVar[str] = NUMBERS
     """Kinds of the types that inputs without scales may have."""
+    plain_types: ClassVar[Collection[DType]] = ()
+    """Types of codes that TFLite's kernels take for plain integers, whatever their scales."""
     data_input: ClassVar[int] = 0
     """The input that is computed on, where others come first."""
     stateful: ClassVar[bool] = False
@@ -368,9 +370,17 @@ class Operator(ABC):
     def takes_arrays_as_they_are(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
     ) -> bool:
-        """Whether nothing needs to be dequantized: no scales, or one for all that codes keep."""
-        quants = [v.quant for v in (*inputs, *outputs) if v is not None and v.quant is not None]
-        return not quants or (self.passes_codes() and all(q == quants[0] for q in quants))
+        """Whether nothing needs to be dequantized: there are no scales, or codes are moved or taken
+        for plain integers, which TFLite's kernels do whatever scales they have."""
+        scaled = [v for v in (*inputs, *outputs) if v is not None and v.quant is not None]
+        dtypes = {v.dtype for v in scaled}
+        if not scaled:
+            return True
+        if self.passes_codes() and all(v.quant == scaled[0].quant for v in scaled):
+            return True
+        if len(dtypes) > 1 or dtypes <= set(self.integer_types):
+            return False
+        return self.passes_codes() or dtypes <= set(self.plain_types)
 
     def run(
         self,

@@ -36,6 +36,7 @@ class Comparison(Elementwise, abstract=True):
     inputs = "a b"
     function: ClassVar[np.ufunc]
     integer_types: ClassVar[Collection[DType]] = (INT8, UINT8)
+    plain_types: ClassVar[Collection[DType]] = (INT16,)
 
     def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
         return super().is_integer(inputs, outputs) and all(

@@ -12,7 +12,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir.types import FLOAT32, INT32, STRING, UINT8, Array, Operand, TensorType
 from octolite.kernels import spec
-from octolite.ops.base import ANYTHING, Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, CODES, Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, given, ints, weights
 from octolite.ops.cells import expect, extent
 from octolite.ops.indexing import check_indices
@@ -133,6 +133,7 @@ class HashtableLookup(Operator):
 
     kinds = ANYTHING
     name = "HASHTABLE_LOOKUP"
+    plain_types = CODES
     inputs = "lookup key value"
     outputs = "output hits"
     quant = QuantRule(same_scale=True)

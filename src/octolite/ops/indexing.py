@@ -28,6 +28,7 @@ from octolite.ir.types import (
 from octolite.kernels import spec
 from octolite.ops.base import (
     ANYTHING,
+    CODES,
     COMPLEX,
     Operator,
     QuantRule,
@@ -215,6 +216,7 @@ class ScatterNd(Operator):
 
     kinds = COMPLEX
     name = "SCATTER_ND"
+    plain_types = CODES
     options = "ScatterNdOptions"
     inputs = "indices updates shape"
 
@@ -349,6 +351,7 @@ class OneHot(Operator):
 
     kinds = ANYTHING
     name = "ONE_HOT"
+    plain_types = CODES
     options = "OneHotOptions"
     inputs = "indices depth on_value off_value"
     axis: int = attr(-1)

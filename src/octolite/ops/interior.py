@@ -9,7 +9,7 @@ import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir.types import INT8, INT64, STRING, Array, Dim, Operand, TensorType
-from octolite.ops.base import COMPLEX, Operator, QuantRule, attr
+from octolite.ops.base import CODES, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import Case, Tensor, case, const, f32, given, ints
 from octolite.ops.shapes import constant_ints, integers, length, same_dtype, sized, unknown
 
@@ -46,6 +46,7 @@ class Dilate(Operator):
 
     kinds = COMPLEX
     name = "DILATE"
+    plain_types = CODES
     options = "DilateOptions"
     inputs = "input dilations padding_value"
     quant = QuantRule(same_scale=True)
@@ -100,6 +101,7 @@ class StablehloPad(Operator):
 
     kinds = COMPLEX
     name = "STABLEHLO_PAD"
+    plain_types = CODES
     options = "StablehloPadOptions"
     inputs = "operand padding_value"
     edge_padding_low: tuple[int, ...] = attr(())

@@ -18,7 +18,7 @@ from octolite.ir.types import (
     Shape,
     TensorType,
 )
-from octolite.ops.base import ANYTHING, COMPLEX, Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, CODES, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, const, f32, flags, given, ints
 from octolite.ops.shapes import (
     constant_ints,
@@ -37,6 +37,7 @@ class MatrixDiag(Operator):
 
     kinds = COMPLEX
     name = "MATRIX_DIAG"
+    plain_types = CODES
     options = "MatrixDiagOptions"
     inputs = "diagonal"
 
@@ -60,6 +61,7 @@ class MatrixSetDiag(Operator):
 
     kinds = COMPLEX
     name = "MATRIX_SET_DIAG"
+    plain_types = CODES
     options = "MatrixSetDiagOptions"
     inputs = "input diagonal"
 
@@ -125,6 +127,7 @@ class SparseToDense(Operator):
 
     kinds = COMPLEX
     name = "SPARSE_TO_DENSE"
+    plain_types = CODES
     options = "SparseToDenseOptions"
     inputs = "indices output_shape values default"
     validate_indices: bool = attr(False)

@@ -129,10 +129,6 @@ class Pad(Bordered):
     inputs = "input paddings"
     integer_types = (INT8, UINT8, INT16)
 
-    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
-        x, out = inputs[0], outputs[0]
-        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
-
     def integer(
         self,
         inputs: Sequence[Operand | None],

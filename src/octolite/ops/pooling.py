@@ -71,10 +71,6 @@ class Pool2D(Operator, abstract=True):
         windows = self.windows
         return spec.Pool2D(kind, windows.kernel, windows.stride, self.activation)
 
-    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
-        x, out = inputs[0], outputs[0]
-        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
-
     def passes_codes(self) -> bool:
         return super().passes_codes() and self.activation is Activation.NONE
 

@@ -11,7 +11,7 @@ import numpy as np
 from octolite.errors import ShapeError, UnsupportedError
 from octolite.ir.graph import Graph
 from octolite.ir.types import BOOL, INT32, INT64, Array, Dim, Operand, Padding, TensorType
-from octolite.ops.base import Operator, attr
+from octolite.ops.base import CODES, Operator, attr
 from octolite.ops.case import Case, Tensor, case, const, f32, flags, ints
 from octolite.ops.interior import Extents, spread, spread_extent
 from octolite.ops.shapes import constant_ints, integers, length, same_dtype, sized, unknown, window
@@ -78,6 +78,7 @@ class ReduceWindow(Operator):
     reaches beyond the tensor."""
 
     name = "REDUCE_WINDOW"
+    plain_types = CODES
     options = "ReduceWindowOptions"
     inputs = "input init window_shape window_strides window_dilations"
     reduce_function: ReduceFunction = attr(ReduceFunction.ADD)
@@ -120,6 +121,7 @@ class StablehloReduceWindow(Operator):
     """
 
     name = "STABLEHLO_REDUCE_WINDOW"
+    plain_types = CODES
     options = "StablehloReduceWindowOptions"
     inputs = "operand init"
     window_dimensions: tuple[int, ...] = attr(())

@@ -30,6 +30,13 @@ class Resize(Operator, abstract=True):
     half_pixel_centers: bool = attr(False)
     compiled: ClassVar[str]
     quant = QuantRule(same_scale=True)
+    integer_types = (INT8, UINT8, INT16)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], *arrays: Array
+    ) -> Array:
+        """Of codes as they are, whatever their scales."""
+        return np.asarray(self.reference(*arrays))
 
     def infer(self, x: Operand, size: Operand) -> Sequence[TensorType]:
         shape = rank_of(x, "input", 4) or (None,) * 4
@@ -99,7 +106,6 @@ class ResizeBilinear(Resize):
     """Between the four nearest pixels, by distance."""
 
     name = "RESIZE_BILINEAR"
-    integer_types = (UINT8,)
     compiled = "bilinear"
     options = "ResizeBilinearOptions"
     dtype_versions = {INT8: 2, INT16: 4}
@@ -108,18 +114,17 @@ class ResizeBilinear(Resize):
     def reference(self, x: Array, size: Array) -> Array:
         if x.dtype.kind == "f":
             return self._interpolate(x, size, self._real_places, 1)
+        if x.dtype == np.uint8:
+            return self._in_float(x, size)
         total = self._interpolate(x.astype(np.int64), size, self._fixed_places, FIXED_ONE)
         return numerics.round_half_away(total / FIXED_ONE**2).astype(x.dtype)
 
-    def integer(
-        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array, size: Array
-    ) -> Array:
-        """uint8 alone is interpolated in float32."""
+    def _in_float(self, x: Array, size: Array) -> Array:
+        """uint8 alone of all codes is interpolated in float32, a corner after the other."""
         real = x.astype(np.float32)
         rows, columns = (self._real_places(x.shape[axis], int(size[axis - 1])) for axis in (1, 2))
         one = np.float32(1)
         total = np.zeros((), np.float32)
-        # In the order of TFLite's sum: float32 rounds each step.
         for column, row in itertools.product((0, 1), (0, 1)):
             weights = [
                 (part if far else one - part).reshape(shape)

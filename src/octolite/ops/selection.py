@@ -21,7 +21,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import ANYTHING, COMPLEX, Operator, QuantRule, attr
+from octolite.ops.base import ANYTHING, CODES, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
 from octolite.ops.elementwise import Elementwise
@@ -127,6 +127,7 @@ class Where(Operator):
 
     kinds = COMPLEX
     name = "WHERE"
+    plain_types = CODES
     options = "WhereOptions"
     inputs = "condition"
 
@@ -156,6 +157,7 @@ class Unique(Operator):
 
     kinds = ANYTHING
     name = "UNIQUE"
+    plain_types = CODES
     options = "UniqueOptions"
     inputs = "input"
     outputs = "values indices"

@@ -12,7 +12,7 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir.graph import Graph
 from octolite.ir.types import FLOAT32, INT32, INT64, STRING, Array, Dim, Operand, TensorType
-from octolite.ops.base import COMPLEX, Operator, attr
+from octolite.ops.base import CODES, COMPLEX, Operator, attr
 from octolite.ops.case import case, f32, given, ints
 from octolite.ops.shapes import same_dtype, sized
 from octolite.ops.stablehlo import function_of, region
@@ -70,6 +70,7 @@ class StablehloGather(Sliced):
     """
 
     name = "STABLEHLO_GATHER"
+    plain_types = CODES
     options = "StablehloGatherOptions"
     inputs = "operand start_indices"
     offset_dims: tuple[int, ...] = attr(())
@@ -205,6 +206,7 @@ class StablehloScatter(Sliced):
     """
 
     name = "STABLEHLO_SCATTER"
+    plain_types = CODES
     options = "StablehloScatterOptions"
     inputs = "operand scatter_indices updates"
     indices_are_sorted: bool = attr(False)

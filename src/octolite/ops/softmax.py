@@ -45,10 +45,13 @@ class Softmax(OverLastAxis):
     integer_types = (INT8, UINT8, INT16)
 
     def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
-        """Results fill the range of their type, and 16 bits are symmetric."""
+        """Results fill the range of their type, and 16 bits are symmetric. Of uint8 they do so
+        whatever the file declares."""
         if not super().is_integer(inputs, outputs):
             return False
         source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        if source.dtype == np.uint8:
+            return True
         short = source.dtype == np.int16
         unit, zero = (2.0**-15, 0) if short else (1 / 256, out.limits[0])
         near = abs(out.real_scale - unit) <= 0.001 * unit
@@ -87,10 +90,12 @@ class LogSoftmax(OverLastAxis):
     options = "LogSoftmaxOptions"
     quant = QuantRule(fixed_output=(16 / 256, 127))
     dtype_versions = {INT8: 2}
-    integer_types = (INT8,)
+    integer_types = (INT8, UINT8)
 
     def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
-        return super().is_integer(inputs, outputs) and outputs[0].quant == Quant.of(1 / 16, 127)
+        if not super().is_integer(inputs, outputs):
+            return False
+        return outputs[0].quant == Quant.of(1 / 16, Codes.of(outputs[0]).limits[1])
 
     def integer(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array

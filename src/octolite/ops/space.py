@@ -124,10 +124,6 @@ class SpaceToBatchND(BlockMove):
     ) -> Array:
         return self._blocks(x, block, paddings, Codes.of(outputs[0]).zero)
 
-    def is_integer(self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]) -> bool:
-        x, out = inputs[0], outputs[0]
-        return super().is_integer(inputs, outputs) and x is not None and x.quant == out.quant
-
     def reference(self, x: Array, block: Array, paddings: Array) -> Array:
         return self._blocks(x, block, paddings, 0)
 

@@ -29,7 +29,7 @@ from octolite.ir.types import (
 )
 from octolite.kernels.expression import Expression, apply
 from octolite.ops.arithmetic import Binary
-from octolite.ops.base import Operator, attr, operator_class
+from octolite.ops.base import CODES, Operator, attr, operator_class
 from octolite.ops.bits import Bitwise
 from octolite.ops.case import case, f32, flags, given, ints
 from octolite.ops.random import Philox
@@ -58,6 +58,7 @@ class StablehloAdd(Alike):
     """``a + b``."""
 
     name = "STABLEHLO_ADD"
+    plain_types = CODES
     function = np.add
     cases = (
         case(f32(2, 3), f32(2, 3)),
@@ -71,6 +72,7 @@ class StablehloMultiply(Alike):
     """``a · b``."""
 
     name = "STABLEHLO_MULTIPLY"
+    plain_types = CODES
     function = np.multiply
     cases = (
         case(f32(2, 3), f32(2, 3)),
@@ -83,6 +85,7 @@ class StablehloMaximum(Alike):
     """The larger of two."""
 
     name = "STABLEHLO_MAXIMUM"
+    plain_types = CODES
     function = np.maximum
     cases = (
         case(f32(2, 3), f32(2, 3)),
@@ -95,6 +98,7 @@ class StablehloMinimum(Alike):
     """The smaller of two."""
 
     name = "STABLEHLO_MINIMUM"
+    plain_types = CODES
     function = np.minimum
     cases = (
         case(f32(2, 3), f32(2, 3)),

@@ -32,7 +32,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels.expression import Expression, apply
-from octolite.ops.base import COMPLEX, Operator, attr
+from octolite.ops.base import CODES, COMPLEX, Operator, attr
 from octolite.ops.case import case, codes, f32, flags, given, ints
 from octolite.ops.elementwise import Elementwise
 from octolite.ops.shapes import like
@@ -112,6 +112,7 @@ class Neg(Unary):
     """``-x``."""
 
     name = "NEG"
+    plain_types = CODES
     options = "NegOptions"
     kinds = "fic"
     function = np.negative
@@ -145,12 +146,24 @@ class Log(Tabled):
 
 
 class Sqrt(Unary):
-    """``√x``; NaN below 0."""
+    """``√x``; NaN below 0. Codes are computed in float32 and cut off, not rounded."""
 
     name = "SQRT"
     nonnegative = "always"
     function = np.sqrt
     dtype_versions = {INT8: 2, INT16: 2}
+    integer_types = (INT8, INT16)
+
+    def integer(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
+    ) -> Array:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        centred = source.centred(x)
+        if (centred < 0).any():
+            raise RuntimeModelError("SQRT of codes that stand for numbers under 0")
+        root = np.sqrt(source.scale * centred.astype(np.float32)) / out.scale
+        return out.store(np.trunc(root).astype(np.int64))
+
     cases = (case(f32(2, 3, low=0, high=9)), case(given([0.0, 4.0, -1.0])))
 
 
