@@ -1,8 +1,8 @@
 """Record small Keras models for the tests: `python tools/record_keras.py [NAME…]`.
 
 Writes in tests/data/keras, of each model and each version of Keras that has its layers, the files
-that Keras saves (NAME.3.keras, NAME.3.h5, NAME.2.keras, NAME.2.h5, compressed) and NAME.npz: what is
-fed, and what Keras computed. Needs TensorFlow, Keras 3 and tf_keras.
+that Keras saves (NAME.3.keras, NAME.3.h5, NAME.2.keras, NAME.2.h5, compressed), and NAME.npz: what
+is fed, and what Keras computed. Needs TensorFlow, Keras 3 and tf_keras.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import keras_models  # noqa: F401  (before TensorFlow is imported)
 import keras
 import numpy as np
 import tf_keras
+
+import keras_models  # noqa: F401  (before TensorFlow is imported)
 from keras_models import forward, sequences, structure  # noqa: F401  (they fill CASES)
 from keras_models.case import CASES, Keras
 
@@ -45,8 +46,8 @@ def record(name: str) -> None:
             continue
         version.module.backend.clear_session()
         model = case.model(version)
-        results = model([feeds[t.name.split(":")[0]] for t in model.inputs]
-                        if len(feeds) > 1 else next(iter(feeds.values())))  # fmt: skip
+        given = [feeds[t.name.split(":")[0]] for t in model.inputs] if len(feeds) > 1 else None
+        results = model(given or next(iter(feeds.values())), training=False)
         flat = list(results.values()) if isinstance(results, dict) else results
         flat = flat if isinstance(flat, list | tuple) else [flat]
         for number, result in enumerate(flat):

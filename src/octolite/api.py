@@ -60,6 +60,16 @@ def _open_tflite(source: Source, on_progress: Progress) -> Model:
     return tflite.open_file(source)
 
 
+def _is_keras(path: Path | None, head: bytes) -> bool:
+    return head.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"))
+
+
+def _load_keras(source: Source, **options: Any) -> Model:
+    from octolite.frontends import keras  # here, as h5py takes a while to load
+
+    return keras.load(source, **options)
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("a .tflite file", _is_tflite, _open_tflite, frozenset()),
     Kind(
@@ -73,6 +83,12 @@ KINDS: tuple[Kind, ...] = (
         savedmodel.is_meta_graph,
         savedmodel.load_meta_graph,
         frozenset({"signature", *_ARRAYS}),
+    ),
+    Kind(
+        "a Keras model",
+        _is_keras,
+        _load_keras,
+        frozenset({"input_arrays", "output_arrays", "input_shapes"}),
     ),
     Kind(
         "a frozen GraphDef",

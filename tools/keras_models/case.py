@@ -41,9 +41,7 @@ class Given:
 
 def normal(*shape: int | None, batch: int | None = None) -> Given:
     """Normal numbers on a grid, which compresses well."""
-    return Given(
-        shape, "float32", lambda rng, s: np.round(rng.standard_normal(s) * 16) / 16, batch
-    )
+    return Given(shape, "float32", lambda rng, s: np.round(rng.standard_normal(s) * 16) / 16, batch)
 
 
 def integers(low: int, high: int, *shape: int | None, batch: int | None = None) -> Given:
@@ -79,9 +77,7 @@ class Case:
         inputs = {
             name: keras.layers.Input(batch_shape=(g.batch, *g.shape), dtype=g.dtype, name=name)
             if keras.version == 3
-            else keras.layers.Input(
-                batch_size=g.batch, shape=g.shape, dtype=g.dtype, name=name
-            )
+            else keras.layers.Input(batch_size=g.batch, shape=g.shape, dtype=g.dtype, name=name)
             for name, g in self.inputs.items()
         }
         outputs = self.build(keras, **inputs)
@@ -93,6 +89,9 @@ class Case:
         rng = np.random.default_rng(zlib.crc32(self.name.encode()) + 1)
         for weight in model.weights:
             weight.assign(_drawn(rng, weight))
+        for layer in model.layers:
+            if hasattr(layer, "finalize_state"):
+                layer.finalize_state()
         return model
 
 

@@ -8,20 +8,15 @@ import numpy as np
 
 from .case import Given, Keras, integers, model, normal
 
-FUNCTIONS = (
-    "relu relu6 elu selu softplus softsign tanh sigmoid hard_sigmoid exponential linear softmax gelu "
-    "swish mish"
-).split()
-NEW_FUNCTIONS = (
-    "leaky_relu celu squareplus soft_shrink sparse_plus silu glu tanh_shrink hard_silu hard_tanh "
-    "hard_shrink log_sigmoid sparse_sigmoid log_softmax sparsemax hard_swish"
-).split()
+FUNCTIONS = """relu elu selu softplus softsign tanh sigmoid hard_sigmoid exponential linear softmax
+gelu swish mish"""
+NEW_FUNCTIONS = """relu6 leaky_relu celu squareplus soft_shrink sparse_plus silu glu tanh_shrink
+hard_silu hard_tanh hard_shrink log_sigmoid sparse_sigmoid log_softmax sparsemax hard_swish"""
 
 
 @model(x=normal(8))
 def activation_functions(k: Keras, x: Any) -> Any:
-    names = FUNCTIONS + (NEW_FUNCTIONS if k.version == 3 else ["leaky_relu"] * 0)
-    names = [n for n in names if n != "relu6" or k.version == 3]
+    names = FUNCTIONS.split() + (NEW_FUNCTIONS.split() if k.version == 3 else [])
     return [k.layers.Activation(name)(x) for name in names]
 
 
@@ -251,7 +246,7 @@ def normalizations(k: Keras, x: Any) -> Any:
 @model(x=normal(6, 7, 3), s=normal(6, 4), v=normal(5))
 def reshaping(k: Keras, x: Any, s: Any, v: Any) -> Any:
     L = k.layers  # noqa: N806
-    found = [
+    return [
         L.Reshape((7, -1))(x),
         L.Reshape((3, 42))(x),
         L.Flatten()(x),
@@ -265,7 +260,6 @@ def reshaping(k: Keras, x: Any, s: Any, v: Any) -> Any:
         L.UpSampling2D((2, 3))(x),
         L.UpSampling2D(2, interpolation="bilinear")(x),
     ]
-    return found
 
 
 def _pixels(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -44,7 +44,7 @@ def recurrent_open(k: Keras, x: Any) -> Any:
 def recurrent_masked(k: Keras, x: Any) -> Any:
     L = k.layers  # noqa: N806
     y = L.Masking()(x)
-    return [
+    found = [
         L.LSTM(3)(y),
         L.LSTM(3, return_sequences=True)(y),
         L.GRU(3, return_sequences=True)(y),
@@ -54,9 +54,12 @@ def recurrent_masked(k: Keras, x: Any) -> Any:
         L.GRU(2)(L.Dense(3)(L.LSTM(3, return_sequences=True)(y))),
         L.GlobalAveragePooling1D()(L.Add()([y, y])),
         L.LSTM(2)(L.Concatenate()([y, y])),
-        L.LSTM(2)(L.Concatenate(axis=1)([y, x])),
+        L.LSTM(2)(L.Concatenate(axis=1)([y, y])),
         L.Attention()([y, y]),
     ]
+    if k.version == 3:
+        found.append(L.LSTM(2)(L.Concatenate(axis=1)([y, x])))
+    return found
 
 
 @model(x=normal(5, 4), h=normal(3), c=normal(3))
@@ -140,13 +143,18 @@ def attention(k: Keras, q: Any, v: Any) -> Any:
 @model(q=padded(6, 4), v=padded(6, 4))
 def attention_masked(k: Keras, q: Any, v: Any) -> Any:
     L = k.layers  # noqa: N806
-    a, b = L.Masking()(q), L.Masking()(v)
+
+    def masked(x: Any) -> Any:  # anew each time: some layers take the mask away
+        return L.Masking()(x)
+
+    both = masked(q)
     return [
-        L.MultiHeadAttention(2, 3)(q, b),
-        L.MultiHeadAttention(2, 3)(a, a, use_causal_mask=True),
-        L.Attention()([a, b]),
-        L.AdditiveAttention()([q, b]),
-        L.GlobalAveragePooling1D()(L.MultiHeadAttention(2, 3)(a, q)),
+        L.MultiHeadAttention(2, 3)(q, masked(v)),
+        L.MultiHeadAttention(2, 3)(both, both, use_causal_mask=True),
+        L.MultiHeadAttention(2, 3, dropout=0.1)(masked(q), masked(v)),
+        L.Attention()([masked(q), masked(v)]),
+        L.AdditiveAttention()([q, masked(v)]),
+        L.GlobalAveragePooling1D()(L.MultiHeadAttention(2, 3)(masked(q), q)),
     ]
 
 

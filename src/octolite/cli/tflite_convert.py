@@ -25,6 +25,12 @@ from octolite.version import __version__
     help="A SavedModel, of TensorFlow 1 or 2.",
 )
 @click.option(
+    "--keras_model_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A model that Keras saved: .h5, or .keras of version 3.",
+)
+@click.option(
     "--saved_model_tag_set",
     metavar="A,B",
     help="The tags of the MetaGraph in --saved_model_dir. [default: serve]",
@@ -66,6 +72,7 @@ def main(
     output_file: str,
     graph_def_file: str | None,
     saved_model_dir: str | None,
+    keras_model_file: str | None,
     saved_model_tag_set: str | None,
     saved_model_signature_key: str | None,
     post_training_quantize: bool,
@@ -79,10 +86,16 @@ def main(
     as_json: bool,
 ) -> None:
     """Convert a trained TensorFlow model to a .tflite file."""
-    sources = {"a frozen GraphDef": graph_def_file, "a SavedModel": saved_model_dir}
+    sources = {
+        "a frozen GraphDef": graph_def_file,
+        "a SavedModel": saved_model_dir,
+        "a Keras model": keras_model_file,
+    }
     given = [(path, kind) for kind, path in sources.items() if path is not None]
     if len(given) != 1:
-        raise UsageError("give one model: either --graph_def_file or --saved_model_dir")
+        raise UsageError(
+            "give one model: --graph_def_file, --saved_model_dir or --keras_model_file"
+        )
     ((source, kind),) = given
     names = conversion.parse_names(input_arrays)
     integers = "float16" if quantize_to_float16 else "dynamic"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from octolite.errors import InvalidGraphError, UnsupportedError, UsageError, did_you_mean
 from octolite.frontends.keras import (  # noqa: F401  (they register lowerings)
@@ -21,14 +20,14 @@ from octolite.frontends.keras import (  # noqa: F401  (they register lowerings)
     recurrent,
     reshaping,
 )
-from octolite.frontends.keras.archive import is_keras, open_archive
-from octolite.frontends.keras.engine import CUSTOM, LAYERS, Assembly, Call, Layer, flat, lowering
+from octolite.frontends.keras.archive import open_archive
+from octolite.frontends.keras.engine import CUSTOM, LAYERS, Assembly, Call, flat, lowering
 from octolite.frontends.keras.inputs import add_inputs
 from octolite.frontends.keras.network import Ref, Structure, evaluate, read
 from octolite.frontends.keras.weights import assign
 from octolite.ir.graph import Model, Signature, Value, callees_first
 
-__all__ = ["CUSTOM", "LAYERS", "Call", "is_keras", "load", "lowering"]
+__all__ = ["CUSTOM", "LAYERS", "Call", "load", "lowering"]
 
 Dims = Sequence[int | None]
 Progress = Callable[[str, int, int], None]

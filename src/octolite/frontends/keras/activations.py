@@ -196,7 +196,7 @@ def soft_shrink(n: Call, x: Value, threshold: float = 0.5) -> Value:
 
 @activation("hard_shrink")
 def hard_shrink(n: Call, x: Value, threshold: float = 0.5) -> Value:
-    return n.op("SELECT_V2", n.op("GREATER", n.op("ABS", x), threshold), x, 0.0)
+    return n.op("SELECT_V2", n.op("GREATER", n.op("ABS", x), threshold), x, n.like(x, 0.0))
 
 
 @activation("threshold")
@@ -225,10 +225,7 @@ def sparse_sigmoid(n: Call, x: Value) -> Value:
 
 @activation("sparsemax")
 def sparsemax(n: Call, x: Value, axis: int = -1) -> Value:
-    """The nearest point to ``x`` of those that are no less than 0 and sum to 1.
-
-    Source: Martins and Astudillo, "From Softmax to Sparsemax", 2016.
-    """
+    """Above a threshold that follows from the sums of the largest numbers, as Keras has it."""
     import numpy as np
 
     at, rank = n.axis(x, axis), n.rank(x)
@@ -241,7 +238,7 @@ def sparsemax(n: Call, x: Value, axis: int = -1) -> Value:
     limit = n.op("DIV", n.op("SUB", sums, 1.0), numbers)
     support = n.op("CAST", n.op("GREATER", ranked, limit), **_to_float(n))
     size = n.op("SUM", support, [rank - 1], keep_dims=True)
-    total = n.op("SUM", n.op("MUL", ranked, support), [rank - 1], keep_dims=True)
+    total = n.op("SUM", n.op("MUL", sums, support), [rank - 1], keep_dims=True)
     tau = n.op("DIV", n.op("SUB", total, 1.0), size)
     return n.transpose(n.op("RELU", n.op("SUB", z, tau)), order)
 
@@ -304,9 +301,9 @@ def softmax_layer(n: Call, x: Value) -> Value:
     axes = [n.axis(x, a) for a in (axis if isinstance(axis, list) else [axis])]
     x = n.real(x)
     if mask is not None:
-        x = n.op("SELECT_V2", mask, x, -3e38 if n.keras >= 3 else -1e9)
+        x = n.op("SELECT_V2", mask, x, n.like(x, -3e38 if n.keras >= 3 else -1e9))
     y = softmax(n, x, axes[0]) if len(axes) == 1 else _joint_softmax(n, x, axes)
-    return n.op("SELECT_V2", mask, y, 0.0) if mask is not None and n.keras >= 3 else y
+    return n.op("SELECT_V2", mask, y, n.like(y, 0.0)) if mask is not None and n.keras >= 3 else y
 
 
 def _joint_softmax(n: Call, x: Value, axes: list[int]) -> Value:

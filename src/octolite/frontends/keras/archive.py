@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
@@ -33,13 +32,6 @@ Source = str | os.PathLike[str] | bytes
 _BROKEN = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError,
            MemoryError, NotImplementedError)  # fmt: skip
 """What h5py and zipfile raise for damaged files."""
-
-
-def is_keras(path: Path | None, head: bytes) -> bool:
-    """Whether a file that begins with ``head`` may be one of these."""
-    if path is not None and path.is_dir():
-        return False
-    return head.startswith(HDF5) or head.startswith(ZIP)
 
 
 @dataclass

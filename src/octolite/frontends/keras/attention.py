@@ -60,16 +60,19 @@ def _output(n: Call, y: Value, heads: int, size: int) -> Value:
     return n.op("FULLY_CONNECTED", flat, w, n.optional("output_dense/bias"), keep_num_dims=True)
 
 
-def _masked_softmax(n: Call, scores: Value, mask: Value | None) -> Value:
-    """Over the last axis of [batch, heads, rows, columns]; ``mask`` [batch, rows, columns]."""
+def _masked_softmax(n: Call, scores: Value, mask: Value | None, zeros: bool) -> Value:
+    """Over the last axis of [batch, heads, rows, columns]; ``mask`` [batch, rows, columns].
+
+    Rows that are masked as a whole are all 0 with ``zeros``, else all alike.
+    """
     if mask is None:
         return softmax(n, scores)
     while n.rank(mask) < 4:
-        mask = n.op("EXPAND_DIMS", mask, 1)
-    large = -3e38 if n.keras >= 3 else None
-    if large is not None:
-        hidden = n.op("SELECT_V2", mask, scores, large)
-        return n.op("SELECT_V2", mask, softmax(n, hidden), 0.0)
+        mask = n.expand(mask, 1)
+    if n.keras >= 3:
+        hidden = n.op("SELECT_V2", mask, scores, n.like(scores, -1e38))
+        weights = softmax(n, hidden)
+        return n.op("SELECT_V2", mask, weights, n.like(scores, 0.0)) if zeros else weights
     away = n.op("MUL", n.op("SUB", n.like(scores, 1.0), n.real(mask)), FAR)
     return softmax(n, n.op("ADD", scores, away))
 
@@ -84,12 +87,12 @@ def _mask(
     of_value = of_value if of_value is not None else n.mask(value)
     found = None if whole is None else n.truth(whole)
     if of_query is not None:
-        found = n.both(found, n.op("EXPAND_DIMS", of_query, 2))
+        found = n.both(found, n.expand(of_query, 2))
     if of_value is not None:
-        found = n.both(found, n.op("EXPAND_DIMS", of_value, 1))
+        found = n.both(found, n.expand(of_value, 1))
     of_key = of_key if of_key is not None or key is value else n.mask(key)
     if of_key is not None:
-        found = n.both(found, n.op("EXPAND_DIMS", of_key, 1))
+        found = n.both(found, n.expand(of_key, 1))
     if is_causal:
         found = n.both(found, causal(n, query, value))
     width = n.get("sliding_window")
@@ -104,7 +107,10 @@ _DENSE = " ".join(
 )
 
 
-@layer("MultiHeadAttention", "GroupQueryAttention", weights=_DENSE, masks="own")
+@layer(
+    "MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention",
+    weights=_DENSE, masks="own",
+)  # fmt: skip
 def multi_head_attention(
     n: Call, query: Value, value: Value, key: Value | None = None,
     query_mask: Value | None = None, value_mask: Value | None = None,
@@ -126,7 +132,9 @@ def multi_head_attention(
         k, v = (_shared(n, x, heads // shared) for x in (k, v))
     scores = n.op("BATCH_MATMUL", n.op("MUL", q, 1 / math.sqrt(size)), k, adj_y=True)
     masks = query_mask, value_mask, key_mask, attention_mask
-    weights = _masked_softmax(n, scores, _mask(n, query, value, key, masks, use_causal_mask))
+    mask = _mask(n, query, value, key, masks, use_causal_mask)
+    zeros = return_attention_scores or n.number("dropout", 0.0) > 0
+    weights = _masked_softmax(n, scores, mask, zeros)
     y = _output(n, n.op("BATCH_MATMUL", weights, v), heads, deep)
     n.masked(y, n.mask(query))
     return [y, weights] if return_attention_scores else y
@@ -149,7 +157,7 @@ def _shared(n: Call, x: Value, times: int) -> Value:
     heads, size = n.extent(x, 1), n.extent(x, 3)
     wide = n.reshaped(x, [(x, 0), heads, 1, (x, 2), size]) if None not in n.shape(x)[2:] else None
     if wide is None:
-        wide = n.op("EXPAND_DIMS", x, 2)
+        wide = n.expand(x, 2)
     repeated = n.op("TILE", wide, [1, 1, times, 1, 1])
     return n.reshaped(repeated, [(x, 0), heads * times, (x, 2), size])
 
@@ -163,7 +171,7 @@ def _attend(
     """The values weighed by ``scores`` [batch, rows, columns]."""
     query, value = xs[0], xs[1]
     mask = n.mask(value)
-    found = None if mask is None else n.op("EXPAND_DIMS", mask, 1)
+    found = None if mask is None else n.expand(mask, 1)
     if is_causal or n.get("causal"):
         found = n.both(found, causal(n, query, value))
     if found is not None:
@@ -173,14 +181,14 @@ def _attend(
     y = n.op("BATCH_MATMUL", weights, n.real(value))
     rows = n.mask(query)
     if rows is not None:
-        y = n.op("MUL", y, n.op("EXPAND_DIMS", n.real(rows), 2))
+        y = n.op("MUL", y, n.expand(n.real(rows), 2))
     n.masked(y, rows)
     return [y, weights] if return_scores else y
 
 
 def _between(n: Call, query: Value, key: Value) -> Value:
     """``tanh(query + key)`` [batch, rows, columns, depth]."""
-    a, b = n.op("EXPAND_DIMS", query, 2), n.op("EXPAND_DIMS", key, 1)
+    a, b = n.expand(query, 2), n.expand(key, 1)
     return n.op("ADD", a, b)
 
 

@@ -174,7 +174,7 @@ class ConvCell(Cell):
             return n.op("CONV_3D", x, kernel, bias, **moves)
         if self.rank == 1:
             kernel = n.reshape(kernel, (1, *[d or 0 for d in n.shape(kernel)]))
-            x = n.op("EXPAND_DIMS", x, 1)
+            x = n.expand(x, 1)
         y = n.op("CONV_2D", x, n.transpose(kernel, (3, 0, 1, 2)), bias, **moves)
         return n.op("SQUEEZE", y, squeeze_dims=(1,)) if self.rank == 1 else y
 
@@ -211,7 +211,7 @@ class StackedCells(Cell):
         for number, cell in enumerate(self.cells):
             inner = n.on(cell.layer)
             if number:
-                x = _squeezed(inner, cell.prepare(inner, inner.op("EXPAND_DIMS", x, 1)))
+                x = _squeezed(inner, cell.prepare(inner, inner.expand(x, 1)))
             count = len(cell.sizes(inner, x))
             its, states = states[:count], states[count:]
             x, new = cell.step(inner, x, its)

@@ -68,9 +68,9 @@ class Config:
     def ints(self, key: str, default: Sequence[int] = _MISSING) -> list[int]:
         """A list of integers; one integer is a list of one."""
         found = self.data.get(key, default)
-        found = [found] if isinstance(found, int) else found
-        items = self._typed(key, (list, tuple), "integers", default) if found is not None else found
-        items = found if items is None else found
+        if found is _MISSING:
+            raise InvalidGraphError(f"{self!r} has no {key!r} in its configuration")
+        items: Any = [found] if type(found) is int else found
         if not isinstance(items, list | tuple) or not all(
             isinstance(i, int) and not isinstance(i, bool) and abs(i) <= 2**31 for i in items
         ):

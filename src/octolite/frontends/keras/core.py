@@ -30,12 +30,10 @@ def dense(n: Call, x: Value) -> Value:
 def einsum_dense(n: Call, x: Value) -> Value:
     """Where the equation is a matrix product."""
     equation = n.text("equation").replace(" ", "")
-    given, _, out = equation.partition("->")
-    inputs, _, kernel = given.partition(",")
-    free = next((c for c in "zyxwvut" if c not in equation), "Z")
+    inputs = equation.partition(",")[0]
     # An ellipsis stands for axes that only the input and the result have.
     spare = "".join(chr(ord("A") + i) for i in range(n.rank(x) - len(inputs.replace("...", ""))))
-    equation = equation.replace("...", spare if free else "")
+    equation = equation.replace("...", spare)
     y = einsum(n, equation, n.real(x), n.weight("kernel"))
     bias = n.optional("bias")
     if bias is not None:

@@ -21,6 +21,7 @@ from octolite.ir.graph import Graph, Value
 from octolite.ir.types import BOOL, FLOAT32, INT32, Array, Dim, TensorType
 
 Lowering = Callable[..., Any]
+FAILURES: tuple[type[Exception], ...] = (OctoliteError, *MISFITS)
 Nest = Any
 """A value, or lists, tuples and dicts of values: what layers take and give."""
 
@@ -348,7 +349,7 @@ class Call(Builder):
             raise UnsupportedError(f"{self.op_type} on {x!r}, of which axis {axis} must be known")
         return found
 
-    def axis(self, x: Value, what: Any = -1) -> int:  # type: ignore[override]
+    def axis(self, x: Value, what: Any = -1) -> int:
         """An axis of ``x``, counted from the front."""
         rank = self.rank(x)
         if not isinstance(what, int) or not -rank <= what < rank:
@@ -406,6 +407,10 @@ class Call(Builder):
             return b if a is None else a
         return self.op("LOGICAL_AND", a, b)
 
+    def expand(self, x: Value, axis: int) -> Value:
+        """``x`` with an axis of extent 1 more."""
+        return self.op("EXPAND_DIMS", x, np.asarray(axis, np.int32))
+
     def truth(self, x: Value) -> Value:
         """``x`` as bool."""
         return self.op("NOT_EQUAL", x, 0) if x.dtype is not BOOL else x
@@ -436,7 +441,7 @@ def run(
         results = entry.lowering(call, *inputs, **given)
     except (UnsupportedError, InvalidGraphError):
         raise
-    except (OctoliteError, *MISFITS) as error:
+    except FAILURES as error:
         reads = ", ".join(map(repr, flat(inputs)))
         kind = "" if isinstance(error, OctoliteError) else f"{type(error).__name__}: "
         raise InvalidGraphError(f"{layer!r} reading ({reads}): {kind}{error}") from error

@@ -33,7 +33,7 @@ class Images:
             raise UnsupportedError(f"{n.op_type} on {x!r}, expected {rank + 2} axes")
         self.x = self.last(x)
         if rank == 1:
-            self.x = n.op("EXPAND_DIMS", self.x, 1)
+            self.x = n.expand(self.x, 1)
 
     def last(self, x: Value) -> Value:
         """``x`` with channels last."""

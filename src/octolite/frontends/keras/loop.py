@@ -94,7 +94,7 @@ class _Loop:
                 "PACK", time, *[_zero(inner)] * inner.rank(output), axis=0,
                 values_count=inner.rank(output) + 1,
             )  # fmt: skip
-            step = inner.op("EXPAND_DIMS", output, 0)
+            step = inner.expand(output, 0)
             results.append(inner.op("DYNAMIC_UPDATE_SLICE", array, step, start))
         inner.graph.outputs = results + list(rest)
         for value, type_ in zip(inner.graph.outputs, types, strict=True):
@@ -111,7 +111,7 @@ def _zero(n: Call) -> Value:
 def _choose(n: Call, keep: Value, a: Value, b: Value) -> Value:
     """``a`` where ``keep`` [batch] is true, else ``b``."""
     while n.rank(keep) < n.rank(a):
-        keep = n.op("EXPAND_DIMS", keep, n.rank(keep))
+        keep = n.expand(keep, n.rank(keep))
     return n.op("SELECT_V2", keep, a, b)
 
 

@@ -107,10 +107,10 @@ def dot(n: Call, xs: Sequence[Value]) -> Value:
     if max(ranks) > 3 or 0 in (p, q):
         raise UnsupportedError(f"Dot of values of ranks {ranks} over axes {pair}")
     if ranks[0] == 2:
-        a = n.op("EXPAND_DIMS", a, 1)
+        a = n.expand(a, 1)
         p += 1
     if ranks[1] == 2:
-        b = n.op("EXPAND_DIMS", b, 2)
+        b = n.expand(b, 2)
     y = n.op("BATCH_MATMUL", a, b, adj_x=p == 1, adj_y=q == 2)
     if ranks[0] == 2:
         return n.op("SQUEEZE", y, squeeze_dims=(1,))

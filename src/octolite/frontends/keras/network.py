@@ -1,15 +1,26 @@
-"""Models as graphs of layers: how a configuration is read, and how its layers are called in turn."""
+"""Models as graphs of layers: how a configuration is read, and how layers are called in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from octolite.errors import InvalidGraphError, UnsupportedError
-from octolite.frontends.keras.engine import Assembly, Call, Layer, Nest, flat, layer, run, unknown
+from octolite.frontends.keras.engine import (
+    LAYERS,
+    Assembly,
+    Call,
+    Layer,
+    Nest,
+    flat,
+    layer,
+    run,
+    unknown,
+)
 from octolite.ir.graph import Value
 
 DEPTH = 64
@@ -85,7 +96,8 @@ def _names(spec: Mapping[str, Any], class_name: str, name: str, keras: int) -> t
     module, registered = str(spec.get("module") or ""), spec.get("registered_name")
     builtin = class_name
     config = spec.get("config", {})
-    bare = keras >= 3 and not module and "dtype" not in config and "layers" not in config
+    # Files of the older kind do not say what is a layer and what an operation of the same name.
+    bare = keras >= 3 and not module and f"ops.{class_name}" in LAYERS and "trainable" not in config
     if ".ops." in module or module.endswith(".ops") or bare:
         builtin = f"ops.{class_name}"
     elif class_name in ("TFOpLambda", "SlicingOpLambda"):
@@ -147,7 +159,7 @@ def _chain(found: Layer, layers: dict[str, Layer]) -> Structure:
         first = [f"{name}_input"]
         layers = {first[0]: _implied_input(found, first[0], head), **layers}
     order = list(layers)
-    steps = {(b, 0): Step([Ref(a, 0, 0)], {}) for a, b in zip(order[:-1], order[1:], strict=True)}
+    steps = {(b, 0): Step([Ref(a, 0, 0)], {}) for a, b in pairwise(order)}
     return Structure(layers, steps, Ref(order[0], 0, 0), Ref(order[-1], 0, 0))
 
 
@@ -177,9 +189,10 @@ def _functional(
     steps: dict[tuple[str, int], Step] = {}
     for spec, name in zip(specs, layers, strict=True):
         nodes = spec.get("inbound_nodes", [])
+        first = _first_call(layers[name], nodes)
         if not isinstance(nodes, list):
             raise InvalidGraphError(f"{layers[name]!r}: inbound_nodes is no list")
-        for number, node in enumerate(nodes):
+        for number, node in enumerate(nodes, first):
             try:
                 steps[name, number] = _step(node, layers)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -188,6 +201,16 @@ def _functional(
                 ) from error
     inputs, outputs = (_ends(found, key) for key in ("input_layers", "output_layers"))
     return Structure(layers, steps, inputs, outputs)
+
+
+def _first_call(its: Layer, nodes: Any) -> int:
+    """The number of a layer's first call. Keras 2 counts the call by which a model was made."""
+    inner = its.parts.get("layers")
+    legacy = isinstance(nodes, list) and nodes and not isinstance(nodes[0], Mapping)
+    if not legacy or not isinstance(inner, list) or its.structure is None:
+        return 0
+    given = inner[0].class_name == "InputLayer" or inner[0].has("batch_input_shape")
+    return int(given)
 
 
 def _ends(found: Layer, key: str) -> Nest:
@@ -220,8 +243,8 @@ def _is_ref(item: Any) -> bool:
 
 def _step(node: Any, layers: Mapping[str, Layer]) -> Step:
     if isinstance(node, Mapping):
-        args, kwargs = _value(node.get("args", [])), _value(node.get("kwargs", {}))
-        return Step(list(args), {k: v for k, v in kwargs.items() if v is not None})
+        args, named = _value(node.get("args", [])), _value(node.get("kwargs", {}))
+        return Step(list(args), {k: v for k, v in named.items() if v is not None})
     kwargs: dict[str, Any] = {}
     first = _legacy(node, kwargs)
     if isinstance(first, list) and len(first) == 1 and not isinstance(first[0], list):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,15 @@ UNARY = {
 """TFLite operator → operations of one value."""
 
 REDUCTIONS = {
-    "MEAN": "Mean math.reduce_mean", "SUM": "Sum math.reduce_sum", "REDUCE_MAX": "Max math.reduce_max",
+    "MEAN": "Mean math.reduce_mean", "SUM": "Sum math.reduce_sum",
+    "REDUCE_MAX": "Max math.reduce_max",
     "REDUCE_MIN": "Min math.reduce_min", "REDUCE_PROD": "Prod math.reduce_prod",
     "REDUCE_ANY": "Any math.reduce_any", "REDUCE_ALL": "All math.reduce_all",
 }  # fmt: skip
 
 FUNCTIONS = (
-    "Relu nn.relu", "Relu6 nn.relu6", "Sigmoid math.sigmoid", "Tanh math.tanh", "Softmax nn.softmax",
+    "Relu nn.relu", "Relu6 nn.relu6", "Sigmoid math.sigmoid", "Tanh math.tanh",
+    "Softmax nn.softmax",
     "LogSoftmax nn.log_softmax", "Gelu nn.gelu", "Elu nn.elu", "Selu nn.selu", "Silu nn.silu",
     "LeakyRelu nn.leaky_relu", "Softplus math.softplus", "Softsign nn.softsign", "HardSigmoid",
     "HardSilu", "LogSigmoid math.log_sigmoid", "Celu", "Glu", "HardTanh", "TanhShrink",
@@ -55,11 +58,12 @@ FUNCTIONS = (
 """Activation functions, which are called as operations too."""
 
 _FROM_TF = {"input_tensor": "x", "tensor": "x", "input": "x", "a": "x", "values": "x",
-            "features": "x", "logits": "x", "condition": "x", "value": "x"}  # fmt: skip
+            "features": "x", "logits": "x", "value": "x"}  # fmt: skip
+_IGNORED = ("name", "conjugate")
 
 
 def operation(names: str) -> Callable[[Callable[..., Nest]], Callable[..., Nest]]:
-    """Register ``(call, x, …, settings) -> value`` for operations; TensorFlow's have dots.
+    """Register ``(call, x, …, settings) -> value``; TensorFlow's names begin with a small letter.
 
     What Keras 3 has in the configuration and TensorFlow among the arguments are settings alike.
     """
@@ -68,12 +72,12 @@ def operation(names: str) -> Callable[[Callable[..., Nest]], Callable[..., Nest]
         parameters = inspect.signature(function).parameters
 
         def lowering(n: Call, *inputs: Nest, **given: Nest) -> Nest:
-            named = {_FROM_TF.get(k, k): v for k, v in given.items()}
+            named = {_FROM_TF.get(k, k): v for k, v in given.items() if k not in _IGNORED}
             known = {k: v for k, v in n.layer.data.items() if k in parameters and k != "n"}
             return function(n, *inputs, **(known | named))
 
         lowering.__doc__, lowering.__module__ = function.__doc__, function.__module__
-        full = [f"tf.{name}" if "." in name else f"ops.{name}" for name in names.split()]
+        full = [f"ops.{name}" if name[0].isupper() else f"tf.{name}" for name in names.split()]
         layer(*full, masks="kept", takes=None)(lowering)
         return function
 
@@ -129,15 +133,14 @@ def _function(name: str) -> Callable[..., Value]:
 
     def lowering(n: Call, x: Value, **settings: Any) -> Value:
         given = {"negative_slope" if k == "alpha" and name == "leaky_relu" else k: v
-                 for k, v in (n.layer.data | settings).items()}  # fmt: skip
+                 for k, v in {**n.layer.data, **settings}.items()}  # fmt: skip
         return function(n, n.real(x), **{k: v for k, v in given.items() if k in allowed - {"n"}})
 
     return lowering
 
 
 def _snake(name: str) -> str:
-    head = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-    return head
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 for _table, _make in ((BINARY, _binary), (UNARY, _unary), (REDUCTIONS, _reduction)):
@@ -182,9 +185,11 @@ def clip(n: Call, x: Value, x_min: Any = None, x_max: Any = None, clip_value_min
 
 
 @operation("Where where")
-def where(n: Call, x: Value, x1: Any = None, x2: Any = None, y: Any = None) -> Value:
-    a, b = _pair(n, x1, x2 if x2 is not None else y)
-    return n.op("SELECT_V2", n.truth(x), a, b)
+def where(
+    n: Call, condition: Value, x1: Any = None, x2: Any = None, x: Any = None, y: Any = None
+) -> Value:
+    a, b = _pair(n, x if x1 is None else x1, y if x2 is None else x2)
+    return n.op("SELECT_V2", n.truth(condition), a, b)
 
 
 @operation("Matmul Dot linalg.matmul")
@@ -213,7 +218,7 @@ def reshape(n: Call, x: Value, newshape: Any = None, shape: Any = None) -> Value
     return n.reshape(x, [-1 if d is None else int(d) for d in wanted])
 
 
-@operation("Transpose transpose")
+@operation("Transpose transpose compat.v1.transpose")
 def transpose(n: Call, x: Value, axes: Any = None, perm: Any = None) -> Value:
     order = axes if axes is not None else perm
     return n.transpose(x, order if order is not None else list(range(n.rank(x)))[::-1])
@@ -249,16 +254,16 @@ def split(n: Call, x: Value, indices_or_sections: Any = None, axis: int = 0,
     sizes = parts
     if indices_or_sections is not None:
         ends = [0, *parts, n.extent(x, at)]
-        sizes = [b - a for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        sizes = [b - a for a, b in pairwise(ends)]
     return list(n.ops("SPLIT_V", x, sizes, place, num_splits=len(sizes)))
 
 
 @operation("ExpandDims expand_dims")
 def expand_dims(n: Call, x: Value, axis: int = -1) -> Value:
-    return n.op("EXPAND_DIMS", x, axis)
+    return n.expand(x, axis)
 
 
-@operation("Squeeze squeeze")
+@operation("Squeeze squeeze compat.v1.squeeze")
 def squeeze(n: Call, x: Value, axis: Any = None) -> Value:
     axes = [i for i, d in enumerate(n.shape(x)) if d == 1] if axis is None else _axes(n, x, axis)
     return n.op("SQUEEZE", x, squeeze_dims=tuple(axes))
@@ -278,6 +283,14 @@ def pad(n: Call, x: Value, pad_width: Any = None, paddings: Any = None, mode: st
     if not constant_values:
         return n.op("PAD", x, borders)
     return n.op("PADV2", x, borders, float(constant_values))
+
+
+@operation("ZerosLike OnesLike zeros_like ones_like")
+def like(n: Call, x: Value, dtype: Any = None) -> Value:
+    number = 0 if "eros" in n.layer.names[-1] else 1
+    kind = DTYPES.get(str(dtype), x.dtype)
+    scalar = n.constant(np.asarray(number, kind.numpy))
+    return n.op("FILL", n.op("SHAPE", x, out_type=INT32), scalar)
 
 
 @operation("Cast cast")

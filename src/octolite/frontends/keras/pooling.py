@@ -65,7 +65,7 @@ def global_pooling(n: Call, x: Value) -> Value:
     mask = n.mask(x)
     x = n.real(x)
     if mask is not None and n.op_type == "GlobalAveragePooling1D":
-        weight = n.op("EXPAND_DIMS", n.real(mask), 1 if first else 2)
+        weight = n.expand(n.real(mask), 1 if first else 2)
         total = n.op("SUM", n.op("MUL", x, weight), axes, keep_dims=keep)
         return n.op("DIV", total, n.op("SUM", weight, axes, keep_dims=keep))
     return n.op(_kind(n, WHOLE), x, axes, keep_dims=keep)

@@ -61,7 +61,7 @@ class _Picture:
 
     def __init__(self, n: Call, x: Value) -> None:
         self.n, self.single, self.first = n, n.rank(x) == 3, is_channels_first(n)
-        self.x = n.op("EXPAND_DIMS", n.real(x), 0) if self.single else n.real(x)
+        self.x = n.expand(n.real(x), 0) if self.single else n.real(x)
         self.x = n.transpose(self.x, (0, 2, 3, 1)) if self.first else self.x
         self.size = n.extent(self.x, 1), n.extent(self.x, 2)
 
@@ -95,7 +95,7 @@ def resizing(n: Call, x: Value) -> Value:
         high = max(height, int(width * size[0] / size[1]))
         wide = max(width, int(height * size[1] / size[0]))
         top, left = (high - height) // 2, (wide - width) // 2
-        borders = [[0, 0], [top, high - height - top], [left, wide - width - left], [0, 0]]
+        borders = [[0, 0], [top, top], [left, left], [0, 0]]  # an odd row is left out, as in Keras
         image = n.op("PADV2", image, np.asarray(borders, np.int32), n.number("fill_value", 0.0))
     return picture.result(_resized(n, image, size, n.text("interpolation", "bilinear").lower()))
 
@@ -126,14 +126,18 @@ def encoded(n: Call, ids: Value, depth: int, mode: str, weights: Value | None = 
     last = n.rank(ids) - 1
     if mode == "one_hot" and n.rank(ids) > 1 and n.shape(ids)[-1] == 1:
         ids = n.op("SQUEEZE", ids, squeeze_dims=(last,))
-    hot = n.op("ONE_HOT", ids, np.asarray(depth, np.int32), np.float32(1), np.float32(0), axis=-1)
+    hot = n.op("ONE_HOT", ids, *_hot(depth), axis=-1)
     if mode == "one_hot" or n.rank(ids) == 1:
         return hot
     if mode == "multi_hot":
         return n.op("REDUCE_MAX", hot, [last], keep_dims=False)
     if weights is not None:
-        hot = n.op("MUL", hot, n.op("EXPAND_DIMS", n.real(weights), last + 1))
+        hot = n.op("MUL", hot, n.expand(n.real(weights), last + 1))
     return n.op("SUM", hot, [last], keep_dims=False)
+
+
+def _hot(depth: int) -> tuple[Array, Array, Array]:
+    return np.asarray(depth, np.int32), np.asarray(1, np.float32), np.asarray(0, np.float32)
 
 
 def _whole(n: Call) -> bool:
@@ -185,16 +189,15 @@ def lookup(n: Call, x: Value) -> Value:
     find = _find_text if text else _find_number
     ids = find(n, x, keys, places, default)
     mode = n.text("output_mode", "int")
-    ids = encoded(n, ids, first + len(words), mode)
-    return ids
+    return encoded(n, ids, first + len(words), mode)
 
 
 def _find_number(
     n: Call, x: Value, keys: Sequence[Any], places: Sequence[int], default: int
 ) -> Value:
-    """The place of each number: the sum over those that are equal, of which there is at most one."""
+    """The place of each number: a sum over those that are equal, of which there is one at most."""
     known = np.asarray(keys, np.int64).astype(np.int32)
-    wide = n.op("EXPAND_DIMS", n.cast(x, INT32), n.rank(x))
+    wide = n.expand(n.cast(x, INT32), n.rank(x))
     equal = n.cast(n.op("EQUAL", wide, known), INT32)
     offsets = np.asarray(places, np.int32) - np.int32(default)
     found = n.op("SUM", n.op("MUL", equal, offsets), [n.rank(x)], keep_dims=False)

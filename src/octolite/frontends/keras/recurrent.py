@@ -301,7 +301,7 @@ def time_distributed(n: Call, x: Value) -> Value:
 def cell(n: Call, x: Value, states: Nest) -> Nest:
     """In RNN, Bidirectional and StackedRNNCells, or called for a single step."""
     its = cell_of(n.layer)
-    prepared = its.prepare(n, n.op("EXPAND_DIMS", x, 1))
+    prepared = its.prepare(n, n.expand(x, 1))
     given = states if isinstance(states, list | tuple) else [states]
     output, new = its.step(n, n.op("SQUEEZE", prepared, squeeze_dims=(1,)), list(given))
     return [output, *new]

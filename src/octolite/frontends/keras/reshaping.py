@@ -11,6 +11,7 @@ from octolite.errors import InvalidGraphError, UnsupportedError
 from octolite.frontends.keras.engine import Call, layer
 from octolite.frontends.keras.images import Images, is_channels_first, rank_of
 from octolite.ir.graph import Value
+from octolite.ops.shapes import product
 
 
 @layer("Reshape", masks="dropped")
@@ -22,7 +23,7 @@ def reshape(n: Call, x: Value) -> Value:
     inner = n.shape(x)[1:]
     if -1 in target and None not in inner:
         rest = int(np.prod([d for d in target if d != -1], dtype=object))
-        size = int(np.prod(inner, dtype=object))
+        size = product(inner) or 0
         if rest and size % rest == 0:
             target = [size // rest if d == -1 else d for d in target]
     return n.reshaped(x, [(x, 0) if -1 in target else -1, *target])
@@ -32,13 +33,13 @@ def reshape(n: Call, x: Value) -> Value:
 def flatten(n: Call, x: Value) -> Value:
     rank = n.rank(x)
     if rank == 1:
-        return n.op("EXPAND_DIMS", x, 1)
+        return n.expand(x, 1)
     if is_channels_first(n) and rank > 2:
         x = n.transpose(x, (0, *range(2, rank), 1))
     inner = n.shape(x)[1:]
     if None in inner:
         return n.reshaped(x, [(x, 0), -1])
-    return n.reshape(x, (-1, int(np.prod(inner, dtype=object))))
+    return n.reshape(x, (-1, product(inner) or 0))
 
 
 @layer("Permute")
@@ -51,7 +52,7 @@ def permute(n: Call, x: Value) -> Value:
 
 @layer("RepeatVector")
 def repeat_vector(n: Call, x: Value) -> Value:
-    wide = n.op("EXPAND_DIMS", x, 1)
+    wide = n.expand(x, 1)
     return n.op("TILE", wide, [1, n.count("n"), 1])
 
 
@@ -108,12 +109,9 @@ def up_sampling_2d(n: Call, x: Value) -> Value:
     if kind not in ("nearest", "bilinear"):
         raise UnsupportedError(f"{n.op_type} with interpolation {kind!r}")
     known = [n.shape(images.x)[i] for i in (1, 2)]
+    size: Any = [(d or 0) * s for d, s in zip(known, sizes, strict=True)]
     if None in known:
-        if kind != "nearest":
-            raise UnsupportedError(f"{n.op_type} between neighbours of an image of unknown size")
-        y = repeated(n, repeated(n, images.x, 1, sizes[0]), 2, sizes[1])
-        return images.result(y)
-    size = [(d or 0) * s for d, s in zip(known, sizes, strict=True)]
+        size = n.extents([n.op("MUL", n.scalar(images.x, i + 1), sizes[i]) for i in (0, 1)])
     operator = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"}[kind]
     return images.result(n.op(operator, images.x, size, half_pixel_centers=True))
 
@@ -138,5 +136,4 @@ def repeated(n: Call, x: Value, axis: int, times: int) -> Value:
     columns = n.reshape(x, (-1, 1, rest))
     wide = n.op("TILE", columns, [1, times, 1])
     whole = known * times if known is not None else -1
-    front = [e for e in inner[:axis]]
-    return n.reshaped(wide, [*front, whole, *behind])
+    return n.reshaped(wide, [*inner[:axis], whole, *behind])

@@ -10,6 +10,9 @@ from octolite.errors import InvalidGraphError
 from octolite.frontends.keras.archive import Archive, Dataset, child, guarded, has, names
 from octolite.frontends.keras.engine import Layer, Weight
 
+RENAMED = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Classes that have another name in Python than in files."""
+
 
 def assign(archive: Archive, root: Layer) -> None:
     """Let each layer know its weights.
@@ -96,7 +99,7 @@ def container_names(layers: Sequence[Layer]) -> list[str | None]:
         if layer.names[-1].startswith("ops."):
             found.append(None)  # an operation, which has no state
             continue
-        name = snake_case(layer.class_name)
+        name = snake_case(RENAMED.get(layer.class_name, layer.class_name))
         found.append(f"{name}_{used[name]}" if used[name] else name)
         used[name] += 1
     return found
