@@ -81,7 +81,7 @@ class Config:
         """A size for each of ``rank`` axes, all 1 or more; one integer stands for all."""
         found = self.data.get(key)
         given = default if found is None else found
-        items = [given] * rank if isinstance(given, int) else given
+        items: Any = [given] * rank if isinstance(given, int) else given
         known = isinstance(items, list | tuple) and len(items) == rank
         if not known or not all(type(i) is int and 1 <= i < 2**31 for i in items):
             raise InvalidGraphError(

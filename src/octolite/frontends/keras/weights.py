@@ -23,6 +23,13 @@ def assign(archive: Archive, root: Layer) -> None:
     guarded(lambda: place(archive, root))
 
 
+def _stored(archive: Archive, layer: Layer, weight: Weight, path: str) -> Dataset:
+    try:
+        return Dataset(child(archive.weights, path), path, archive.spare)
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"{layer!r}, weight {weight.name!r}: {error}") from None
+
+
 # -- Keras 2: a list for each layer of the model ----------------------------------------------
 
 
@@ -42,8 +49,7 @@ def _place_legacy(archive: Archive, root: Layer) -> None:
                 + ", ".join(f"{owner.name}/{w.name}" for owner, w in wanted)
             )
         for (owner, weight), (_, path) in zip(wanted, stored, strict=True):
-            found = child(archive.weights, path)
-            owner.stored[weight.name] = Dataset(found, path, archive.spare)
+            owner.stored[weight.name] = _stored(archive, owner, weight, path)
 
 
 def _in_order(layer: Layer) -> list[tuple[Layer, Weight]]:
@@ -71,9 +77,7 @@ def _place(archive: Archive, layer: Layer, base: str = "") -> None:
         group = _group(archive, base, part)
         path = f"{group}vars/{counts[part]}"
         counts[part] += 1
-        if not has(archive.weights, path):
-            raise InvalidGraphError(f"{layer!r}: the file has no weight {weight.name!r} ({path})")
-        layer.stored[weight.name] = Dataset(child(archive.weights, path), path, archive.spare)
+        layer.stored[weight.name] = _stored(archive, layer, weight, path)
     for attribute, part_of in layer.parts.items():
         if isinstance(part_of, list):
             for name, inner in zip(container_names(part_of), part_of, strict=True):
