@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +59,23 @@ def quantize_weights(
         with NaN or Inf a scale that is not finite either, which the caller must refuse.
     """
     qmax = np.float32(2 ** (bits - 1) - 1)
-    view = _by_channel(weights, axis)
-    peak = _peaks(view) if reach is None else np.asarray(reach, np.float32).reshape(-1, 1)
-    scale = _scales(peak, qmax)
-    q = np.empty(view.shape, np.int8)
-    with np.errstate(invalid="ignore"):
+    whole = _by_channel(weights, axis)
+    q = np.empty(whole.shape, np.int8)
+    scale = np.empty((whole.shape[1], 1), np.float32)
+
+    def encode(some: slice) -> None:
+        view, codes = whole[:, some], q[:, some]
+        given = None if reach is None else np.asarray(reach, np.float32).reshape(-1, 1)[some]
+        scales = scale[some] = _scales(_peaks(view) if given is None else given, qmax)
         halves = np.empty(min(view.size, _BLOCK), np.float32)
-        for at, scratch in _blocks(view):
-            np.divide(view[at], scale[at[1]], out=scratch)
-            _reach_for_next(scratch, halves)
-            np.clip(scratch, -qmax, qmax, out=scratch)
-            np.copyto(q[at], scratch, casting="unsafe")  # cuts off what is behind the point
+        with np.errstate(invalid="ignore"):
+            for at, scratch in _blocks(view):
+                np.divide(view[at], scales[at[1]], out=scratch)
+                _reach_for_next(scratch, halves)
+                np.clip(scratch, -qmax, qmax, out=scratch)
+                np.copyto(codes[at], scratch, casting="unsafe")  # cuts off behind the point
+
+    _for_channels(whole, encode)
     return q.reshape(np.shape(weights)), Quant.of(scale.reshape(-1), 0, axis or 0)
 
 
@@ -81,28 +89,48 @@ def least_error_peak(weights: Array, axis: int | None = None, bits: int = 8) -> 
     Arguments as those of :func:`quantize_weights`; returns float32 [channels].
     """
     qmax = np.float32(2 ** (bits - 1) - 1)
-    view = _by_channel(weights, axis)
-    peak = _peaks(view)
-    least, best = np.full(len(peak), np.inf), peak.copy()
-    scales = [_scales(peak * part, qmax) for part in REACHES]
-    errors = np.zeros((len(REACHES), len(peak)))
-    with np.errstate(invalid="ignore", over="ignore"):
+    whole = _by_channel(weights, axis)
+    best = np.empty((whole.shape[1], 1), np.float32)
+
+    def search(some: slice) -> None:
+        view = whole[:, some]
+        peak = _peaks(view)
+        tried = [_scales(peak * part, qmax) for part in REACHES]
+        errors = np.zeros((len(REACHES), len(peak)))
         halves = np.empty(min(view.size, _BLOCK), np.float32)
-        for at, scratch in _blocks(view):
-            block = view[at]
-            for error, scale in zip(errors, scales, strict=True):
-                np.divide(block, scale[at[1]], out=scratch)
-                _reach_for_next(scratch, halves)
-                np.clip(scratch, -qmax, qmax, out=scratch)
-                np.trunc(scratch, out=scratch)
-                scratch *= scale[at[1]]
-                scratch -= block
-                error[at[1]] += np.einsum("ijk,ijk->j", scratch, scratch)
-    for part, error in zip(REACHES, errors, strict=True):
-        better = error < least
-        least[better] = error[better]
-        best[better] = peak[better] * part
+        with np.errstate(invalid="ignore", over="ignore"):
+            for at, scratch in _blocks(view):
+                for error, scale in zip(errors, tried, strict=True):
+                    np.divide(view[at], scale[at[1]], out=scratch)
+                    _reach_for_next(scratch, halves)
+                    np.clip(scratch, -qmax, qmax, out=scratch)
+                    np.trunc(scratch, out=scratch)
+                    scratch *= scale[at[1]]
+                    scratch -= view[at]
+                    error[at[1]] += np.einsum("ijk,ijk->j", scratch, scratch)
+        best[some] = peak * REACHES[np.argmin(errors, axis=0)][:, None]
+
+    _for_channels(whole, search)
     return best.reshape(-1)
+
+
+_WORTH_A_THREAD = 1 << 19  # elements
+
+
+def _for_channels(whole: Array, work: Callable[[slice], None]) -> None:
+    """Call ``work`` for ranges of channels that cover a [outer, channels, inner] array.
+
+    NumPy lets go of the interpreter, so threads share the work on large arrays. Each channel is
+    worked on by itself: results do not depend on how many there are.
+    """
+    channels = whole.shape[1]
+    parts = min(os.cpu_count() or 1, 4, channels, whole.size // _WORTH_A_THREAD)
+    if parts < 2:
+        work(slice(0, channels))
+        return
+    ends = [channels * i // parts for i in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as threads:
+        list(threads.map(work, map(slice, ends[:-1], ends[1:])))
 
 
 def _by_channel(weights: Array, axis: int | None) -> Array:
