@@ -360,3 +360,16 @@ def test_a_recipe_goes_to_json_and_its_file_gives_it_a_name(tmp_path: Path) -> N
     recipe = Recipe.of(path)
     assert recipe.name == "speech"
     assert json.loads(json.dumps(recipe.as_dict()))["rule"] == [{"name": "x", "weights": "int4"}]
+
+
+def test_the_recipe_in_the_documentation() -> None:
+    text = Path("docs/recipes.md").read_text()
+    found = recipe_file.parse(text.split("```toml")[1].split("```")[0])
+    assert found == Recipe(
+        "mixed",
+        Treatment(min_elements=512),
+        (
+            Rule.of("FULLY_CONNECTED", weights="int4", clipping="mse"),
+            Rule.of(name="^logits/", weights="float32"),
+        ),
+    )
