@@ -20,7 +20,8 @@ SCALE = CustomOperator(
     lambda options, x: x * np.float32(options["by"]), lambda options, shape: [shape]
 )
 SPLIT = CustomOperator(lambda options, x: (x[: options["at"]], x[options["at"] :]))
-CUSTOM = {"Scale": SCALE, "Split": SPLIT}
+PATCHES = CustomOperator(lambda options, x: x[:, :: options["strides"][1]])
+CUSTOM = {"Scale": SCALE, "Split": SPLIT, "ExtractImagePatches": PATCHES}
 """What models' custom operators do: one with a shape rule, one without."""
 
 

@@ -186,3 +186,16 @@ def test_nothing_of_other_memory_shows() -> None:
         interpreter.invoke()
         out = interpreter.get_output_details()[0]["index"]
         np.testing.assert_array_equal(interpreter.get_tensor(out), np.zeros(300))
+
+
+def test_tables_of_where_rows_lie_count() -> None:
+    """A pixel of one channel takes 4 bytes, and several times as much to say where it lies."""
+    graph = Graph("main")
+    x = graph.add_input("x", FLOAT32, (1, 1000, 1000, 1))
+    kernel = np.ones((1, 3, 3, 1), np.float32)
+    graph.outputs = [apply(graph, "CONV_2D", x, kernel, stride_h=1, stride_w=1)]
+    content = write(Model([graph]))
+    interpreter = octolite.Interpreter(model_content=content, memory_limit=20_000_000)
+    with pytest.raises(RuntimeModelError, match="laying its rows out would need"):
+        interpreter.allocate_tensors()
+    octolite.Interpreter(model_content=content, memory_limit=60_000_000).allocate_tensors()

@@ -91,6 +91,7 @@ class DotLayer(Layer):
     ) -> None:
         """Quantize rows, each by its own range, and have them multiplied."""
         rows = len(source_at)
+        pack.charge(16 * rows)
         index = np.arange(rows, dtype=np.int64)
         if not self._residual and strassen.pays(self.isa, rows, self.depth, self.channels):
             out = index * (self.channels * 4) if out_at is None else out_at

@@ -24,8 +24,8 @@ _charge: ContextVar[Callable[[int], None] | None] = ContextVar("charge", default
 
 @contextmanager
 def charging(take: Callable[[int], None]) -> Iterator[None]:
-    """While this lasts, ``take`` is told the bytes of packed constants before they are allocated;
-    it may raise."""
+    """While this lasts, ``take`` is told the bytes of packed constants, and of tables of where rows
+    lie, before they are allocated; it may raise."""
     token = _charge.set(take)
     try:
         yield
@@ -33,12 +33,17 @@ def charging(take: Callable[[int], None]) -> Iterator[None]:
         _charge.reset(token)
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-    """Zeros that start on a cache line."""
-    size = math.prod(shape) * dtype.itemsize
+def charge(size: int) -> None:
+    """Tell whoever counts that ``size`` bytes are about to be allocated."""
     take = _charge.get()
     if take is not None:
         take(size)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    """Zeros that start on a cache line."""
+    size = math.prod(shape) * dtype.itemsize
+    charge(size)
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)

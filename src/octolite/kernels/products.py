@@ -11,7 +11,7 @@ from octolite.ir.types import Array
 from octolite.kernels import dot, jit, requantize
 from octolite.kernels.isa import Isa
 from octolite.kernels.launch import NOWHERE, OUTPUT, Launch, Operand
-from octolite.kernels.pack import Panels, round_up
+from octolite.kernels.pack import Panels, charge, round_up
 from octolite.kernels.tile import Tile
 from octolite.kernels.window import Image
 
@@ -34,6 +34,8 @@ class Rows:
     @classmethod
     def of_tile(cls, tile: Tile, at: Array, out: Array, of: Array) -> Rows:
         """From tables without the slack; they may have axes in front, see :meth:`part`."""
+
+        charge(at.size * 20)
 
         def table(values: Array, dtype: type[np.generic]) -> Array:
             *outer, count = values.shape

@@ -160,7 +160,7 @@ class ReversedConvLayer:
         padding: Pair = (0, 0),
         output_hw: Pair = (0, 0),
         threads: int = 1,
-    ) -> Launch:
+    ) -> Launch | None:
         """As :meth:`TransposeConvLayer.launch`; no more than what a kernel adds is cut off."""
         before = [k - 1 - cut for k, cut in zip(self.request.kernel, padding, strict=True)]
         if min(before) < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from octolite.errors import KernelError
 from octolite.ir.types import Array
 from octolite.kernels.launch import NOWHERE, Operand, Place
+from octolite.kernels.pack import charge
 from octolite.kernels.spec import Conv2D, DepthwiseConv2D
 
 Pair = tuple[int, int]
@@ -115,6 +117,7 @@ def _tap_grid(kernel: Pair, dilation: Pair, row_bytes: int, pixel_bytes: int) ->
 def pixel_starts(window: Window, image: Image, item: int) -> Array:
     """Where the window of each output pixel starts, in bytes."""
     batch, _, _, channels = window.shape
+    charge(24 * batch * math.prod(window.output))  # these, and what callers make beside them
     b = np.arange(batch, dtype=np.int64) * image.image_bytes
     y = np.arange(window.output[0], dtype=np.int64) * (window.stride[0] * image.row_bytes)
     x = np.arange(window.output[1], dtype=np.int64) * (window.stride[1] * channels * item)

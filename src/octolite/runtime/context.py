@@ -16,7 +16,7 @@ from octolite.ir.graph import Value, called_by
 from octolite.ir.types import Array, TensorType
 from octolite.ops.control import Effectful
 from octolite.runtime.arena import allocate
-from octolite.runtime.budget import check_memory, check_results, size_of
+from octolite.runtime.budget import Budget, check_memory, check_results, size_of
 from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
@@ -235,7 +235,8 @@ class Context:
         results = [self.plan.slots[id(v)] for v in unit.node.outputs]
         if unit.kernel is not None or any(r.extents is None for r in results):
             types = self._result_types(unit, operands)
-        launch = naming(unit.node, launch_of, unit, operands, self.threads)
+        tables = Budget(self.plan.memory_limit)
+        launch = naming(unit.node, launch_of, unit, operands, self.threads, tables)
         if launch is not None:
             self._run_late(unit, types, launch)
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from octolite.errors import ShapeError
@@ -17,7 +18,7 @@ from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, assign
-from octolite.runtime.budget import MEMORY_LIMIT, check_memory, check_results
+from octolite.runtime.budget import MEMORY_LIMIT, Budget, check_memory, check_results
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def make_plan(
     slots: Slots = {}
     steps: list[Step] = []
     sizes: dict[int, int] = {}
+    tables = Budget(memory_limit)
     for value in graph.values():
         data = prepared.known.get(id(value))
         shape = data.shape if data is not None else shapes.get(id(value), value.shape)
@@ -116,9 +118,9 @@ def make_plan(
         tensors = {id(v): slots[id(v)] for v in (*unit.node.inputs, *unit.node.outputs) if v}
         check_memory(unit.node, sum(s.nbytes or 0 for s in tensors.values()), memory_limit)
         if not _fold(slots, unit):
-            steps.append(_place(slots, unit, threads))
+            steps.append(_place(slots, unit, threads, tables))
     plan = _lay_out(graph, slots, steps)
-    check_memory(f"graph {graph.name!r}", plan.arena_bytes, memory_limit)
+    check_memory(f"graph {graph.name!r}", plan.arena_bytes + tables.taken, memory_limit)
     return replace(plan, memory_limit=memory_limit)
 
 
@@ -167,17 +169,19 @@ def _fold(slots: Slots, unit: Unit) -> bool:
     return True
 
 
-def _place(slots: Slots, unit: Unit, threads: int) -> Step:
+def _place(slots: Slots, unit: Unit, threads: int, tables: Budget) -> Step:
     results = [slots[id(v)] for v in unit.node.outputs]
     if any(r.extents is None for r in results):
         return Step(unit)
-    launch = naming(unit.node, launch_of, unit, _operands(slots, unit), threads)
+    launch = naming(unit.node, launch_of, unit, _operands(slots, unit), threads, tables)
     return Step(unit, launch)
 
 
-def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Launch | None:
+def launch_of(
+    unit: Unit, operands: Sequence[Slot | None], threads: int, tables: Budget
+) -> Launch | None:
     """The kernel's launch for these operands; ``None`` without a kernel, or while the operands do
-    not tell all that it takes."""
+    not tell all that it takes. ``tables``: for what says where rows lie."""
     if unit.kernel is None or not operands or operands[0] is None:
         return None
     if any(v is not None and v.extents is None for v in operands):
@@ -186,7 +190,10 @@ def launch_of(unit: Unit, operands: Sequence[Slot | None], threads: int) -> Laun
     if geometry is None:
         return None
     given = {"input_shape": operands[0].extents, "threads": threads} | geometry
-    return unit.kernel.launch(**given)
+    from octolite.kernels.pack import charging
+
+    with charging(partial(tables.take, "laying its rows out")):
+        return unit.kernel.launch(**given)
 
 
 # Memory --------------------------------------------------------------------------------------
