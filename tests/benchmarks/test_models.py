@@ -212,7 +212,7 @@ def test_starting_is_measured_in_a_process_of_its_own(tmp_path: Path, who: str) 
 
 @pytest.mark.parametrize("dtype", [INT8, UINT8, INT16], ids=str)
 def test_codes_throughout_have_the_bits_of_the_reference_kernels(dtype: DType) -> None:
-    """Of a small MobileNetV2, before the softmax, which leaves little of 1000 classes, and behind."""
+    """Of a small MobileNetV2, before and behind the softmax, which leaves 1000 classes little."""
     model = networks.mobilenet_v2(32)
     model.main.outputs = [*model.main.nodes[-1].inputs, *model.main.outputs]
     in_codes(model, networks.image(IMAGES, 0), dtype)

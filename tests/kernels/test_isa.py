@@ -23,6 +23,7 @@ from octolite.kernels import (
     depthwise,
     dot,
     extremum,
+    interleaved,
     isa,
     jit,
     lookup,
@@ -108,6 +109,7 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
 # What makes those that do: units() says with which tiles.
 TILED = (
     dot.unit,
+    interleaved.unit,
     cell.unit,
     winograd.unit,
     strassen.unit,
@@ -152,6 +154,10 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
         found += [peak.tile_unit(tile), microscaled.balance_unit(tile)]
         coded.append(tile)
     found += [dot.unit(tile, False, centred=True) for tile in coded if tile.centred]
+    step = interleaved.step_for(row)
+    if step is not None:
+        form = interleaved.Form((3, 3), 1, 1, step.pixels)
+        found += [interleaved.unit(step, form, ending) for ending in ENDINGS[:1]]
     for dtype, ending in itertools.product(CODES, ENDINGS):
         chosen = quantized.tile_for(dtype, row)
         for tile in (row.dot, row.dense or row.dot) if chosen is None else (chosen,):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from octolite.ir.types import INT8, INT16, INT32, UINT8, DType, Quant
+from octolite.ir.types import INT8, INT16, INT32, UINT8, DType, Padding, Quant
 from octolite.kernels import spec
 from octolite.kernels.isa import Isa
 from octolite.kernels.select import build
@@ -88,3 +90,48 @@ def test_channels_that_are_always_zero(name: str, axis: int, row: Isa, alone: Ex
     bias = np.array([500, *[2**30 + 128] * (channels - 1)], np.int32)
     b = Tensor((channels,), INT32, lambda rng, s: bias, True, quant=Quant.of(DEAD * 0.0235, 0, 0))
     check(name, case(x, w, b, results=[(INT8, Quant.of(0.0235, -128))]), row, alone)
+
+
+@pytest.mark.parametrize("channels", [17, 64, 131])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"),
+    [
+        ((3, 3), 1, 1),
+        ((3, 3), 2, 1),
+        ((5, 2), 1, 1),
+        ((1, 4), 3, 1),
+        ((3, 3), 1, 2),
+        ((7, 7), 1, 1),
+    ],
+)
+@pytest.mark.parametrize("padding", Padding)
+def test_depthwise_windows(
+    channels: int,
+    kernel: tuple[int, int],
+    stride: int,
+    dilation: int,
+    padding: Padding,
+    row: Isa,
+    alone: Executor,
+) -> None:
+    """Many channels, of extreme codes: rows of the image may be interleaved."""
+    x = Tensor((2, 15, 16, channels), INT8, _extremes, quant=Quant.of(0.02, 5))
+    w = Tensor((1, *kernel, channels), INT8, _extremes, True, quant=Quant.of(0.01, 0))
+    bias = Tensor((channels,), INT32, lambda rng, s: rng.integers(-9999, 9999, s), True)
+    bias = dataclasses.replace(bias, quant=Quant.of(0.0002))
+    example = case(
+        x,
+        w,
+        bias,
+        results=[(INT8, Quant.of(0.2, -7))],
+        padding=padding,
+        stride_h=stride,
+        stride_w=stride,
+        dilation_h_factor=dilation,
+        dilation_w_factor=dilation,
+    )
+    check("DEPTHWISE_CONV_2D", example, row, alone)
+
+
+def _extremes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.choice(np.array([-128, -127, -1, 0, 1, 127]), shape)

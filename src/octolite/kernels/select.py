@@ -10,12 +10,13 @@ import numpy as np
 
 from octolite.errors import KernelError
 from octolite.ir.types import UINT8, Array
+from octolite.kernels import interleaved, matmul, pointwise, strassen, winograd
 from octolite.kernels import isa as isas
-from octolite.kernels import matmul, pointwise, strassen, winograd
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer, QuantizedDepthwiseLayer
 from octolite.kernels.expression import Expression
 from octolite.kernels.extremum import ArgExtremumLayer
+from octolite.kernels.interleaved import InterleavedLayer
 from octolite.kernels.launch import Launch
 from octolite.kernels.layers import ConvLayer, FullyConnectedLayer
 from octolite.kernels.lookup import LookupLayer
@@ -148,7 +149,8 @@ def _quantized(request: Quantized, isa: isas.Isa, constants: Constants) -> Kerne
         raise KernelError(f"{request}: the weights are {weights.dtype}, not {expected.__name__}")
     added = None if bias is None else bias.data
     if isinstance(request.layer, DepthwiseConv2D):
-        return QuantizedDepthwiseLayer(request, isa, weights, added)
+        layer = InterleavedLayer if interleaved.suits(request, isa) else QuantizedDepthwiseLayer
+        return layer(request, isa, weights, added)
     lined = weights.reshape(request.layer.out_channels, *segments(request.layer))
     return QuantizedLayer(request, isa, lined, added)
 
