@@ -20,7 +20,7 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a zip archive (Keras .keras)"),
     (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
     (0, b"BZh", "a bzip2 archive: unpack it first"),
-    (0, b"\x08\x01\x12", "a SavedModel's saved_model.pb: freeze it into a GraphDef"),
+    (0, b"\x08\x01\x12", "a SavedModel's saved_model.pb: convert its folder"),
     (0, b"\x08", "an ONNX model"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"{", "JSON"),
@@ -50,7 +50,7 @@ def _file(path: Path) -> bytes:
         return path.read_bytes()
     except IsADirectoryError:
         is_saved = (path / "saved_model.pb").exists()
-        what = "a SavedModel folder: freeze it into a GraphDef" if is_saved else "a folder"
+        what = "a SavedModel's folder, no GraphDef" if is_saved else "a folder"
         raise FormatError(f"{str(path)!r} is {what}; a GraphDef file was expected") from None
     except OSError as error:
         raise FormatError(f"{str(path)!r} cannot be read: {error.strerror}") from None
