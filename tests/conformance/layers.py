@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from octolite.ir.types import FLOAT32, INT4, INT8, Activation, Padding
+from octolite.ir.types import FLOAT32, INT2, INT4, INT8, Activation, Padding
 from octolite.ops import Operator
 from octolite.ops.case import Case, Tensor, case, const, int8_weights, weights
 from octolite.ops.pooling import Pool2D
@@ -14,7 +14,7 @@ from tests.conformance.registry import draws
 
 
 def stored(d: Drawer, *shape: int, axis: int | None) -> Tensor:
-    """Float weights, or codes of 8 or 4 bits, with a scale for each channel or one."""
+    """Float weights, or codes of 8, 4 or 2 bits, with a scale for each channel or one."""
     match d.integer(0, 5):
         case 0 | 1 | 2:
             return weights(*shape)
@@ -23,7 +23,7 @@ def stored(d: Drawer, *shape: int, axis: int | None) -> Tensor:
         case 4:
             return int8_weights(*shape, axis=axis)
         case _:
-            return int8_weights(*shape, axis=axis, dtype=INT4)
+            return int8_weights(*shape, axis=axis, dtype=d.pick([INT4, INT2]))
 
 
 def bias(d: Drawer, channels: int) -> Tensor | None:
@@ -162,6 +162,6 @@ def transform(d: Drawer, operator: type[Operator]) -> Case:
 def dequantize(d: Drawer, operator: type[Operator]) -> Case:
     if d.dtype.is_float:
         return case(d.numbers(*d.shape()))
-    dtype = d.pick([INT8, INT4])
+    dtype = d.pick([INT8, INT4, INT2])
     shape = d.shape(1, 4, smallest=1)
     return case(int8_weights(*shape, axis=d.pick([None, 0, len(shape) - 1]), dtype=dtype))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from octolite.ir.graph import Graph, Node, Value
-from octolite.ir.types import BOOL, FLOAT32, INT4, INT8, INT32, INT64, Array, Quant
+from octolite.ir.types import BOOL, FLOAT32, INT2, INT4, INT8, INT32, INT64, Array, Quant
 from octolite.ops import Operator, operator_class
 from octolite.ops.case import Case, Tensor, case, const, given, int8_weights
 from octolite.ops.segment import UnsortedSegment
@@ -66,7 +66,7 @@ def embedding(d: Drawer, operator: type[Operator]) -> Case:
     shape = d.shape(2, 4, smallest=1)
     ids = indices(d, (d.integer(0, 6),), shape[0]).astype(np.int32)
     if len(shape) == 2 and d.rarely():
-        dtype, axis = d.pick([INT8, INT4]), d.pick([0, None])
+        dtype, axis = d.pick([INT8, INT4, INT2]), d.pick([0, None])
         return case(given(ids), int8_weights(shape[0], 2 * shape[1], axis=axis, dtype=dtype))
     return case(given(ids), d.numbers(*shape))
 

@@ -10,6 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from octolite.ir.types import (
+    INT2,
+    INT4,
     INT8,
     INT16,
     INT32,
@@ -216,14 +218,23 @@ def reductions(draw: Draw, dtype: DType) -> Case:
 
 
 @st.composite
-def weights(draw: Draw, dtype: DType, channels: int, axis: int, *shape: int) -> Tensor:
-    """uint8 with a zero point, or int8 with one scale or one for each channel."""
+def weights(
+    draw: Draw,
+    dtype: DType,
+    channels: int,
+    axis: int,
+    *shape: int,
+    narrow: Sequence[DType] = (),
+) -> Tensor:
+    """uint8 with a zero point; or int8, or ``narrow``, with one scale or one for each channel."""
     if dtype is UINT8:
         quant = draw(quants(UINT8, 0.01))
         return constant(UINT8, quant, *shape, low=0, high=256)
     count = draw(st.sampled_from([1, channels]))
     scale = [0.01 * 2.0 ** draw(st.floats(-2, 2)) for _ in range(count)]
-    return constant(INT8, Quant.of(scale, 0, axis), *shape)
+    stored = draw(st.sampled_from([INT8, INT8, *narrow]))
+    most = 2 ** (stored.bits - 1) - 1
+    return constant(stored, Quant.of(scale, 0, axis), *shape, low=-most, high=most + 1)
 
 
 @st.composite
@@ -263,7 +274,7 @@ def convolutions(draw: Draw, dtype: DType) -> Case:
         groups = 1
     channels = groups * draw(st.integers(1, 5))
     x = codes_of(dtype, draw(quants(dtype)), draw(st.integers(1, 2)), 8, 7, group * groups)
-    w = draw(weights(dtype, channels, 0, channels, *kernel, group))
+    w = draw(weights(dtype, channels, 0, channels, *kernel, group, narrow=[INT4]))
     bias, code = draw(biases(dtype, x, w, channels))
     out = draw(quants(dtype, sum_scale(dtype, x, group * kernel[0] * kernel[1])))
     extra = {"quantized_bias_type": code} if dtype is INT16 else {}
@@ -276,7 +287,8 @@ def depthwise(draw: Draw, dtype: DType) -> Case:
     depth, multiplier = draw(EXTENT), draw(st.integers(1, 3))
     channels = depth * multiplier
     x = codes_of(dtype, draw(quants(dtype)), draw(st.integers(1, 2)), 8, 7, depth)
-    w = draw(weights(dtype, channels, 3, 1, *kernel, channels))
+    narrow = [INT4] if dtype is INT8 else []  # LiteRT takes two codes for one beside int16
+    w = draw(weights(dtype, channels, 3, 1, *kernel, channels, narrow=narrow))
     bias, _ = draw(biases(dtype, x, w, channels).filter(lambda b: b[1] != 2 or dtype is not INT16))
     out = draw(quants(dtype, sum_scale(dtype, x, kernel[0] * kernel[1])))
     attributes = draw(window_attributes())
@@ -287,7 +299,7 @@ def depthwise(draw: Draw, dtype: DType) -> Case:
 def fully_connected(draw: Draw, dtype: DType) -> Case:
     rows, depth, channels = draw(EXTENT), draw(st.integers(1, 70)), draw(EXTENT)
     x = codes_of(dtype, draw(quants(dtype)), rows, depth)
-    w = draw(weights(dtype, channels, 0, channels, depth))
+    w = draw(weights(dtype, channels, 0, channels, depth, narrow=[INT4, INT2]))
     bias, code = draw(biases(dtype, x, w, channels))
     out = draw(quants(dtype, sum_scale(dtype, x, depth)))
     return case(

@@ -17,7 +17,7 @@ SHORT = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
 LEGEND = (
     "`C`: a kernel compiled for this CPU runs it; `N`: NumPy does. *Codes* have scales and zero "
     "points, and results the bits of LiteRT's reference kernels, unless a small letter says that "
-    "they go through real numbers. *Weights* are constants of 8 or 4 bits beside float "
+    "they go through real numbers. *Weights* are constants of 8, 4 or 2 bits beside float "
     "activations. How that is compared: [conformance](conformance.md)."
 )
 

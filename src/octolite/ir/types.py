@@ -29,7 +29,7 @@ class DType:
     """One number format.
 
     ``code`` is TFLite's ``TensorType``; ``bits`` the width of a stored element (0: variable);
-    ``numpy`` the array type that holds it in memory (``int4`` is held as one int8 each).
+    ``numpy`` the array type that holds it in memory (an int8 for each ``int4`` and ``int2``).
     """
 
     name: str
@@ -73,12 +73,13 @@ UINT32 = _row("uint32", 15, np.uint32, 32, "u")
 UINT16 = _row("uint16", 16, np.uint16, 16, "u")
 INT4 = _row("int4", 17, np.int8, 4, "i")
 BFLOAT16 = _row("bfloat16", 18, ml_dtypes.bfloat16, 16, "f")
+INT2 = _row("int2", 19, np.int8, 2, "i")
 
 ALL_DTYPES: tuple[DType, ...] = tuple(v for v in list(globals().values()) if isinstance(v, DType))
 
 _BY_CODE = {d.code: d for d in ALL_DTYPES}
-# int4 and resource are held in another format's array type, so a plain array never means them.
-_BY_NUMPY = {d.numpy: d for d in ALL_DTYPES if d not in (INT4, RESOURCE, VARIANT)}
+# These are held in another format's array type, so a plain array never means them.
+_BY_NUMPY = {d.numpy: d for d in ALL_DTYPES if d not in (INT2, INT4, RESOURCE, VARIANT)}
 
 
 def dtype_from_code(code: int) -> DType:

@@ -42,6 +42,7 @@ from octolite.errors import (
 )
 from octolite.ir import numerics
 from octolite.ir.types import (
+    INT2,
     INT4,
     INT8,
     INT16,
@@ -468,7 +469,7 @@ def operator_class(name: str) -> type[Operator]:
 
 def is_symmetric(weight: Operand | None, axis: int | None) -> bool:
     """Whether ``weight`` holds codes around 0 with one scale, or one for each slice on ``axis``."""
-    if weight is None or weight.quant is None or weight.dtype not in (INT8, INT4):
+    if weight is None or weight.quant is None or weight.dtype not in (INT8, INT4, INT2):
         return False
     quant = weight.quant
     return not quant.zero_point.any() and (not quant.per_channel or quant.axis == axis)

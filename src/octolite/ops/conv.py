@@ -14,6 +14,7 @@ from octolite.ir.fixed_point import Codes, OutputStage
 from octolite.ir.numerics import QuantizedRows
 from octolite.ir.types import (
     FLOAT32,
+    INT4,
     INT8,
     INT16,
     UINT8,
@@ -235,6 +236,7 @@ class Conv2D(Convolution):
         case(f32(2, 9, 9, 8), int8_weights(6, 3, 3, 8), weights(6)),
         case(f32(2, 9, 9, 16), int8_weights(6, 1, 1, 16), weights(6), stride_w=2, stride_h=2),
         case(f32(2, 9, 9, 8, low=-0.1), int8_weights(6, 3, 3, 8, axis=None), weights(6)),
+        case(f32(2, 9, 9, 8), int8_weights(6, 3, 3, 8, dtype=INT4), weights(6)),
         case(f32(1, 9, 9, 8), int8_weights(6, 5, 5, 4), weights(6), padding=Padding.VALID),
     )
 

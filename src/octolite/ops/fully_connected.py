@@ -10,7 +10,18 @@ import numpy as np
 from octolite.errors import ShapeError
 from octolite.ir import numerics
 from octolite.ir.fixed_point import Codes, OutputStage
-from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Activation, Array, Operand, TensorType
+from octolite.ir.types import (
+    FLOAT32,
+    INT2,
+    INT4,
+    INT8,
+    INT16,
+    UINT8,
+    Activation,
+    Array,
+    Operand,
+    TensorType,
+)
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr, weight_quant
 from octolite.ops.case import case, f32, int8_weights, weights
@@ -136,6 +147,8 @@ class FullyConnected(Operator):
         case(f32(2, 8), weights(4, 8), weights(4), activation=Activation.RELU6),
         case(f32(4, 64), int8_weights(9, 64), weights(9), asymmetric_quantize_inputs=True),
         case(f32(4, 64), int8_weights(9, 64, axis=None), weights(9)),
+        case(f32(4, 64), int8_weights(9, 64, dtype=INT4), weights(9)),
+        case(f32(4, 63), int8_weights(9, 63, dtype=INT2), weights(9)),
     )
 
 

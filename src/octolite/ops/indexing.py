@@ -338,6 +338,7 @@ class EmbeddingLookup(Operator):
         case(ints(3, high=5), weights(5, 2, 3)),
         case(ints(7, high=50), int8_weights(50, 16, axis=None)),
         case(ints(7, high=50), int8_weights(50, 16)),
+        case(ints(7, high=50), int8_weights(50, 16, dtype=INT4)),
         case(
             ints(7, high=9),
             codes(9, 4, quant=Quant.of(0.5, 3)),

@@ -11,6 +11,7 @@ from octolite.ir.fixed_point import Codes, Multiplier
 from octolite.ir.types import (
     FLOAT16,
     FLOAT32,
+    INT2,
     INT4,
     INT8,
     INT16,
@@ -121,6 +122,8 @@ class Dequantize(Elementwise):
         case(codes(3, 40, quant=Quant.of(0.05), dtype=INT16, low=-9999, high=9999)),
         case(int8_weights(3, 40, axis=0)),
         case(int8_weights(2, 2, 3, 4, axis=3)),
+        case(int8_weights(3, 7, axis=None, dtype=INT4)),
+        case(int8_weights(3, 7, axis=None, dtype=INT2)),
         case(Tensor((3, 40), FLOAT16, lambda rng, s: rng.normal(0, 1, s))),
     )
 

@@ -9,22 +9,22 @@ import numpy as np
 from octolite.ir import fixed_point
 from octolite.ir.fixed_point import Codes, Multiplier, OutputStage
 from octolite.ir.numerics import round_half_away
-from octolite.ir.types import INT8, UINT8, Activation, Array, Operand, Quant
+from octolite.ir.types import INT2, INT4, INT8, UINT8, Activation, Array, Operand, Quant
 from octolite.kernels import spec
 
 
 def takes_weights(x: Operand | None, w: Operand | None, axis: int | None) -> bool:
     """Whether ``w`` holds weights as integer layers multiply them by activations ``x``.
 
-    uint8 with one scale and zero point beside uint8; otherwise int8 around 0, with one scale or one
-    for each channel of ``axis``.
+    uint8 with one scale and zero point beside uint8; otherwise int8, or narrower, around 0, with
+    one scale or one for each channel of ``axis``.
     """
     if x is None or w is None or w.quant is None:
         return False
     if x.dtype is UINT8:
         return w.dtype is UINT8 and not w.quant.per_channel
-    symmetric = not w.quant.zero_point.any()
-    return w.dtype is INT8 and symmetric and (not w.quant.per_channel or w.quant.axis == axis)
+    symmetric = w.dtype in (INT8, INT4, INT2) and not w.quant.zero_point.any()
+    return symmetric and (not w.quant.per_channel or w.quant.axis == axis)
 
 
 def quantized_layer(

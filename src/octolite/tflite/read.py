@@ -18,6 +18,7 @@ from octolite.errors import FormatError, InvalidGraphError, RuntimeModelError, U
 from octolite.ir.graph import Graph, Model, Node, Signature, Value, callees_first
 from octolite.ir.mapped import load
 from octolite.ir.types import (
+    INT2,
     INT4,
     STRING,
     VARIANT,
@@ -257,8 +258,9 @@ class Reader:
             raw = self._raw(index)
             if raw.size == 0 and 0 not in shape:
                 return None
-            if dtype is INT4 or dtype is STRING:  # two codes a byte; 4 bytes and more a string
-                self._spend(raw.size * (2 if dtype is INT4 else 16), f"tensor {name!r}")
+            if dtype in (INT2, INT4, STRING):  # several codes a byte; 4 bytes and more a string
+                each = 16 if dtype is STRING else 8 // dtype.bits
+                self._spend(raw.size * each, f"tensor {name!r}")
             self.arrays[key] = decode(raw, dtype, shape, name)
         return self.arrays[key]
 
@@ -454,9 +456,10 @@ def decode(raw: Array, dtype: DType, shape: Shape, name: str) -> Array:
             f"tensor {name!r} of {dtype} {list(extents)} needs {expected:,} bytes and its buffer "
             f"holds {raw.size:,}"
         )
-    if dtype is INT4:
-        nibbles = np.stack([raw << 4, raw & 0xF0], axis=1).reshape(-1)[:count]
-        return (nibbles.view(np.int8) >> 4).reshape(extents)
+    if dtype in (INT2, INT4):
+        bits = dtype.bits
+        codes = np.stack([raw << shift for shift in range(8 - bits, -1, -bits)], axis=1)
+        return (codes.reshape(-1)[:count].view(np.int8) >> (8 - bits)).reshape(extents)
     array = raw.view(dtype.numpy).reshape(extents)
     return array if array.flags.aligned else array.copy()
 

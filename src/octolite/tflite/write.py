@@ -13,7 +13,7 @@ import tflite
 
 from octolite.errors import ConversionError
 from octolite.ir.graph import Graph, Model, Node, Signature, Value
-from octolite.ir.types import INT4, STRING, Array, DType, Quant
+from octolite.ir.types import INT2, INT4, STRING, Array, DType, Quant
 from octolite.ops.base import Attribute, Operator
 from octolite.ops.custom import KeptOperator, UserOperator
 from octolite.tflite import flexbuffer, layout, schema
@@ -351,13 +351,17 @@ def _unique_names(graph: Graph) -> list[str]:
 
 
 def encode(data: Array, dtype: DType) -> bytes | memoryview:
-    """An array as the format stores it: little-endian, strings packed, int4 two to a byte."""
+    """An array as the format stores it: little-endian, strings packed, several int4 or int2 to a
+    byte, the first one lowest."""
     if dtype is STRING:
         return _encode_strings(data)
-    if dtype is INT4:
-        nibbles = data.astype(np.uint8).reshape(-1) & 15
-        nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
-        return (nibbles[0::2] | nibbles[1::2] << 4).tobytes()
+    if dtype in (INT2, INT4):
+        bits, each = dtype.bits, 8 // dtype.bits
+        codes = data.astype(np.uint8).reshape(-1) & (2**bits - 1)
+        codes = np.append(codes, np.zeros(-codes.size % each, np.uint8)).reshape(-1, each)
+        shifts = np.arange(0, 8, bits).astype(np.uint8)
+        packed: Array = np.bitwise_or.reduce(codes << shifts, axis=1)
+        return packed.tobytes()
     if data.size == 0:
         return b""
     flat = np.ascontiguousarray(data)
