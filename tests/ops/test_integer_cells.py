@@ -301,3 +301,31 @@ def test_cells_that_tflite_has_in_float_alone(name: str, dtype: DType) -> None:
     turned = codes(*x.shape, quant=Quant.of(0.02), dtype=dtype, low=0, high=100)
     with pytest.raises(UnsupportedError, match=f"{name} of {dtype} .* take float32"):
         replace(example, tensors=[turned, *others]).build(operator_class(name))
+
+
+@pytest.mark.parametrize("exponent", range(-15, -8))
+def test_gates_are_right_for_every_sum(exponent: int) -> None:
+    """A unit for each sum of the forget gate, another of the cell gate; the state shows both."""
+    every = np.arange(-32768, 32768)
+    units = every.size
+
+    def exactly(array: Array, dtype: DType) -> Tensor:
+        return Tensor(array.shape, dtype, lambda rng, s: array, True, quant=Quant.of(2.0**-12))
+
+    none = exactly(np.zeros((units, 1), np.int64), INT8)
+    sums = [exactly(a, INT32) for a in (every, every[::-1], np.roll(every, 777))]
+    states = state(INT8, Quant.of(0.01), 1, 1), state(INT16, Quant.of(2.0**exponent), 1, units)
+    weights_of_gates = [None, none, none, none]
+    projection = exactly(np.zeros((1, units), np.int64), INT8)
+    example = case(
+        codes(1, 1, quant=Quant.of(2.0**-12)),
+        *(weights_of_gates * 2),
+        *[None] * 4,
+        *sums,
+        projection,
+        None,
+        *states,
+        results=[(INT8, Quant.of(0.01))],
+        intermediates=LENT,
+    )
+    assert_bits(example, operator_class("LSTM"))
