@@ -19,7 +19,19 @@ from tests.ops.quantized import STRATEGIES
 
 BYTES = ("ELU", "GELU", "HARD_SWISH", "PRELU", "RELU_0_TO_1", "RELU_N1_TO_1")
 SIGNED = ("ABS", "EXP", "LOG", "SQUARED_DIFFERENCE")
-EVERY = ("ADD", "LEAKY_RELU", "LOGISTIC", "MUL", "QUANTIZE", "RELU", "RELU6", "SUB", "TANH")
+EVERY = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "LEAKY_RELU",
+    "LOGISTIC",
+    "MAX_POOL_2D",
+    "MUL",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "SUB",
+    "TANH",
+)
 COMPARED = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 KINDS = [
     (name, dtype)

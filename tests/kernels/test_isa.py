@@ -48,7 +48,7 @@ from octolite.kernels import (
     winograd,
 )
 from octolite.kernels.expression import FUNCTIONS, Expression, apply
-from octolite.kernels.simd import I32, I64, PTR, Builder, vec
+from octolite.kernels.simd import F64, I32, I64, PTR, Builder, vec
 from octolite.runtime.executor import Executor
 from tests.kernels.assembly import JUMP, count, function, hot_loop, is_use, spilled, uses
 from tests.kernels.conftest import RUNNABLE, around, call
@@ -92,7 +92,11 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
     prepare.float_unit: [()],
     prepare.repeat_unit: [(size,) for size in (1, 2, 4)],
     maps.unit: mapped(),
-    pool.unit: [("max", False)],
+    pool.unit: [
+        (pool.real_form("max", False),),
+        (pool.largest_code_form(UINT8),),
+        (pool.mean_code_form(INT16, F64),),
+    ],
     quantized.image_unit: [(INT8, 1), (INT8, 2), (UINT8, 2), (INT16, 2)],
     softmax.unit: [(False,), (True,)],
     normalize.unit: [(False,)],

@@ -2,106 +2,181 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from octolite.errors import KernelError, did_you_mean
+from octolite.ir.types import UINT8, DType
 from octolite.kernels import jit, maths
 from octolite.kernels.clamp import bounds
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
 from octolite.kernels.launch import INPUT, OUTPUT, Launch
 from octolite.kernels.record import Record
-from octolite.kernels.simd import F32, I64, PTR, Builder, Value, vec
+from octolite.kernels.simd import F32, F64, I8, I16, I32, I64, PTR, Builder, Type, Value, vec
 from octolite.kernels.spec import Pool2D
-
-ARGS = Record(
-    x=PTR,  # float32 [batch, height, width, channels]
-    out=PTR,  # float32 [batch, rows, columns, channels]
-    height=I64,
-    width=I64,
-    channels=I64,
-    rows=I64,
-    columns=I64,
-    kernel_h=I64,
-    kernel_w=I64,
-    stride_h=I64,
-    stride_w=I64,
-    top=I64,
-    left=I64,
-    low=F32,
-    high=F32,
-)
 
 KINDS = ("average", "max")
 
-# Vectors of channels that go over a window together.
-TOGETHER = 4
+# Vectors of channels that go over a window together, and channels of codes that a vector leaves.
+TOGETHER, FEW = 4, 8
+
+# Whole numbers under it are float32.
+_WHOLE = 2**24
 
 
-def unit(kind: str, curved: bool) -> Unit:
+@dataclass(frozen=True)
+class Form:
+    """How the numbers of a window become one.
+
+    ``memory``: the type of input and result; ``enter``: makes ``register`` of it. Windows begin
+    with ``begin``, to which ``combine`` adds a pixel; ``finish`` takes what has come of it, the
+    number of pixels, and the bounds of the result. ``bound``: the type of these, of which ``less``
+    has been taken off.
+    """
+
+    name: str
+    memory: Type
+    register: Type
+    bound: Type
+    begin: float
+    enter: Callable[[Value], Value]
+    combine: Callable[[Builder, Value, Value], Value]
+    finish: Callable[[Builder, Value, Value, tuple[Value, Value]], Value]
+    less: int = 0
+
+    @property
+    def item(self) -> int:
+        """Bytes of an element."""
+        return 4 if self.memory == F32 else int(self.memory.width) // 8
+
+    @property
+    def args(self) -> Record:
+        sizes = "height width channels rows columns kernel_h kernel_w stride_h stride_w top left"
+        return Record(
+            x=PTR,  # [batch, height, width, channels]
+            out=PTR,  # [batch, rows, columns, channels]
+            **dict.fromkeys(sizes.split(), I64),
+            low=self.bound,
+            high=self.bound,
+        )
+
+    def lanes(self, isa: Isa) -> int:
+        """Channels of a vector."""
+        return isa.lanes * 4 // self.item if self.register == self.memory else isa.lanes
+
+
+def real_form(kind: str, curved: bool) -> Form:
+    """Of float32; ``curved``: the result goes through tanh."""
+    average = kind == "average"
+
+    def finish(k: Builder, x: Value, count: Value, limits: tuple[Value, Value]) -> Value:
+        x = x / count.to_float() if average else x
+        return maths.tanh(k, x) if curved else maths.clamp(k, x, *limits)
+
+    add = maths.maximum if not average else lambda k, a, b: a + b
+    begin = 0.0 if average else float("-inf")
+    return Form(f"{kind} tanh={curved}", F32, F32, F32, begin, lambda x: x, add, finish)
+
+
+def largest_code_form(dtype: DType) -> Form:
+    """Codes are compared as they are; those without a sign less 128, and so are the bounds."""
+    memory = I8 if dtype.bits == 8 else I16
+    flip = 0x80 if dtype is UINT8 else 0
+
+    def finish(k: Builder, x: Value, count: Value, limits: tuple[Value, Value]) -> Value:
+        low, high = (limit.trunc(memory) for limit in limits)
+        return k.smin(k.smax(x, low), high) ^ flip
+
+    least = -(2 ** (dtype.bits - 1))
+    name = f"max {dtype}"
+    return Form(name, memory, memory, I64, least, lambda x: x ^ flip, Builder.smax, finish, flip)
+
+
+def mean_code_form(dtype: DType, real: Type) -> Form:
+    """Sums in int32; ``real`` is a type of floats that holds them."""
+    memory = I8 if dtype.bits == 8 else I16
+
+    def enter(x: Value) -> Value:
+        return x.zext(I32) if dtype is UINT8 else x.sext(I32)
+
+    def finish(k: Builder, x: Value, count: Value, limits: tuple[Value, Value]) -> Value:
+        half = (count >> 1).trunc(I32)
+        rounded = x + k.select(x > 0, k.fit(half, x.type), k.const(I32, 0) - half)
+        mean = (rounded.to_float(real) / count.to_float(real)).to_int(I32)
+        low, high = (limit.trunc(I32) for limit in limits)
+        return k.smin(k.smax(mean, low), high).trunc(memory)
+
+    name = f"average {dtype} {real}"
+    return Form(name, memory, I32, I64, 0, enter, lambda k, a, b: a + b, finish)
+
+
+def form_of(request: Pool2D) -> Form:
+    """Raises :class:`KernelError` for activations that no kernel applies."""
+    if request.codes is None:
+        return real_form(request.kind, bounds(request.activation)[2])
+    if request.kind == "max":
+        return largest_code_form(request.codes)
+    most = 2**request.codes.bits * request.kernel[0] * request.kernel[1]
+    return mean_code_form(request.codes, F32 if most <= _WHOLE else F64)
+
+
+def unit(form: Form) -> Unit:
     """``pool(args, tile)``: one row of output pixels."""
 
     def emit(module: Any, isa: Isa) -> None:
         k = Builder(module, "pool", (PTR, I64))
-        args = ARGS.load(k, k.args[0])
+        args = form.args.load(k, k.args[0])
         image, row = k.args[1] // args.rows, k.args[1] % args.rows
         y = row * args.stride_h - args.top
         ys = k.smax(y, 0), k.smin(y + args.kernel_h, args.height)
-        source = args.x + image * args.height * args.width * args.channels * 4
-        line = args.out + k.args[1] * args.columns * args.channels * 4
+        source = args.x + image * args.height * args.width * args.channels * form.item
+        line = args.out + k.args[1] * args.columns * args.channels * form.item
+        lanes = form.lanes(isa)
         with k.loop(0, args.columns) as columns:
             x = columns.index * args.stride_w - args.left
             xs = k.smax(x, 0), k.smin(x + args.kernel_w, args.width)
-            out = line + columns.index * args.channels * 4
+            out = line + columns.index * args.channels * form.item
             start = k.const(I64, 0)
-            for vectors in (TOGETHER, 1):
-                stop = args.channels // (vectors * isa.lanes) * (vectors * isa.lanes)
-                with k.loop(start, stop, vectors * isa.lanes) as loop:
-                    at = loop.index * 4
-                    found = _window(k, isa, args, kind, curved, source + at, ys, xs, vectors)
-                    for v, result in enumerate(found):
-                        k.store(result, out + (at + 4 * isa.lanes * v))
+            # Machines load the first of some floats, but not all of them the first of some bytes.
+            for together in (TOGETHER * lanes, lanes, *(() if form.memory == F32 else (FEW, 1))):
+                stop = args.channels // together * together
+                with k.loop(start, stop, together) as loop:
+                    at = loop.index * form.item
+                    k.store(_window(k, form, args, source + at, ys, xs, together), out + at)
                 start = stop
-            with k.when(start < args.channels):
-                mask = k.first(args.channels - start, isa.lanes)
-                at = start * 4
-                (result,) = _window(k, isa, args, kind, curved, source + at, ys, xs, 1, mask)
-                k.store_first(result, out + at, mask)
+            if form.memory == F32:
+                with k.when(start < args.channels):
+                    mask, at = k.first(args.channels - start, lanes), start * form.item
+                    result = _window(k, form, args, source + at, ys, xs, lanes, mask)
+                    k.store_first(result, out + at, mask)
         k.ret()
 
-    return Unit(f"pool {kind} tanh={curved}", ("pool",), emit)
+    return Unit(f"pool {form.name}", ("pool",), emit)
 
 
 def _window(
     k: Builder,
-    isa: Isa,
+    form: Form,
     args: Any,
-    kind: str,
-    curved: bool,
     source: Value,
     ys: tuple[Value, Value],
     xs: tuple[Value, Value],
-    vectors: int,
+    lanes: int,
     mask: Value | None = None,
-) -> list[Value]:
-    """``vectors`` of channels over the part of a window that is inside the image."""
-    real = vec(F32, isa.lanes)
-    begin = k.const(real, 0.0 if kind == "average" else float("-inf"))
-    with k.loop(*ys, carry=[begin] * vectors) as rows:
+) -> Value:
+    """``lanes`` channels over the part of a window that is inside the image."""
+    memory = vec(form.memory, lanes)
+    begin = k.const(vec(form.register, lanes), form.begin)
+    with k.loop(*ys, carry=[begin]) as rows:
         with k.loop(*xs, carry=rows.carry) as columns:
-            pixel = rows.index * args.width + columns.index
-            for v, acc in enumerate(columns.carry):
-                at = source + (pixel * args.channels * 4 + 4 * isa.lanes * v)
-                x = k.load(real, at) if mask is None else k.load_first(real, at, mask)
-                columns.carry[v] = acc + x if kind == "average" else maths.maximum(k, acc, x)
+            at = source + (rows.index * args.width + columns.index) * args.channels * form.item
+            x = k.load(memory, at) if mask is None else k.load_first(memory, at, mask)
+            columns.carry = [form.combine(k, columns.carry[0], form.enter(x))]
         rows.carry = columns.carry
-    sums = rows.carry
-    if kind == "average":
-        count = ((ys[1] - ys[0]) * (xs[1] - xs[0])).to_float().splat(isa.lanes)
-        sums = [acc / count for acc in sums]
-    if curved:
-        return [maths.tanh(k, acc) for acc in sums]
-    return [maths.clamp(k, acc, args.low, args.high) for acc in sums]
+    count = (ys[1] - ys[0]) * (xs[1] - xs[0])
+    return form.finish(k, rows.carry[0], count, (args.low, args.high))
 
 
 class PoolLayer:
@@ -112,8 +187,10 @@ class PoolLayer:
             raise KernelError(f"no pooling {request.kind!r}. {did_you_mean(request.kind, KINDS)}")
         self.request = request
         self.label = f"{request.kind} pool {isa.name}"
-        self.low, self.high, curved = bounds(request.activation)
-        self._fn = jit.load(unit(request.kind, curved), isa)["pool"]
+        self._form = form_of(request)
+        limits = bounds(request.activation)[:2] if request.codes is None else request.limits
+        self.low, self.high = (limit - self._form.less for limit in limits)
+        self._fn = jit.load(unit(self._form), isa)["pool"]
 
     def launch(
         self,
@@ -135,7 +212,7 @@ class PoolLayer:
         launch.add(
             self.label,
             self._fn,
-            ARGS,
+            self._form.args,
             batch * rows,
             x=INPUT,
             out=OUTPUT,

@@ -441,13 +441,16 @@ class Svdf(AnyRequest):
 class Pool2D(AnyRequest):
     """NHWC pooling; x float32 [batch, h, w, channels]. What lies outside takes no part.
 
-    ``kind``: ``max`` or ``average``.
+    ``kind``: ``max`` or ``average``. ``codes``: x holds these, of one scale with the result, whose
+    activation are ``limits``; averages are rounded, halves away from zero.
     """
 
     kind: str
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     activation: Activation = Activation.NONE
+    codes: DType | None = None
+    limits: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

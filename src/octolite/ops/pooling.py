@@ -71,6 +71,13 @@ class Pool2D(Operator, abstract=True):
         windows = self.windows
         return spec.Pool2D(kind, windows.kernel, windows.stride, self.activation)
 
+    def _integer_request(self, kind: str, out: Operand) -> spec.Pool2D | None:
+        windows, limits = self.windows, Codes.of(out).range(self.activation)
+        most = 2**out.dtype.bits * self.filter_height * self.filter_width
+        if most >= 2**31:  # which int32 may not hold
+            return None
+        return spec.Pool2D(kind, windows.kernel, windows.stride, codes=out.dtype, limits=limits)
+
     def passes_codes(self) -> bool:
         return super().passes_codes() and self.activation is Activation.NONE
 
@@ -99,6 +106,11 @@ class AveragePool2D(Pool2D):
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
         return self._request("average", inputs[0])
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Pool2D | None:
+        return self._integer_request("average", outputs[0])
 
     def integer(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
@@ -147,6 +159,11 @@ class MaxPool2D(Pool2D):
 
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Pool2D | None:
         return self._request("max", inputs[0])
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Pool2D | None:
+        return self._integer_request("max", outputs[0])
 
     def integer(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand], x: Array
