@@ -20,17 +20,8 @@ from tests.ops.quantized import STRATEGIES
 BYTES = ("ELU", "GELU", "HARD_SWISH", "PRELU", "RELU_0_TO_1", "RELU_N1_TO_1")
 SIGNED = ("ABS", "EXP", "LOG", "SQUARED_DIFFERENCE")
 EVERY = (
-    "ADD",
-    "AVERAGE_POOL_2D",
-    "LEAKY_RELU",
-    "LOGISTIC",
-    "MAX_POOL_2D",
-    "MUL",
-    "QUANTIZE",
-    "RELU",
-    "RELU6",
-    "SUB",
-    "TANH",
+    *("ADD", "AVERAGE_POOL_2D", "LEAKY_RELU", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "QUANTIZE"),
+    *("RELU", "RELU6", "SUB", "SUM", "TANH"),
 )
 COMPARED = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 KINDS = [

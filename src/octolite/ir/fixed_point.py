@@ -51,6 +51,13 @@ class Multiplier:
         """This factor times ``2^bits``."""
         return Multiplier(self.mantissa, self.shift + bits)
 
+    def shared(self, count: int) -> Multiplier:
+        """This scalar factor divided by ``count``, cut off, as means are scaled."""
+        count, shift = max(count, 1), int(self.shift)
+        bits = min(count.bit_length() - 1, 32, 31 + shift)
+        mantissa = (int(self.mantissa) << bits) // count
+        return Multiplier(np.asarray(mantissa), np.asarray(shift - bits))
+
     def __call__(self, x: Array) -> Array:
         """``x`` times the factor, int32: rounded to the upper half, then by the shift."""
         scaled = wrap(np.asarray(x, np.int64) << np.maximum(self.shift, 0))

@@ -244,6 +244,8 @@ def high_product(k: Builder, a: Value, b: Value) -> Value:
     Products of even and of odd lanes, as machines multiply 32 bits to 64.
     """
     lanes = lanes_of(a.type)
+    if lanes < 2:
+        return ((a.sext(I64) * b.sext(I64) + (1 << 30)) >> 31).trunc(I32)
     pairs = vec(I64, lanes // 2)
     odd = [i | 1 for i in range(lanes)]
 

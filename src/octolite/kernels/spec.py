@@ -484,11 +484,16 @@ class Reduce(AnyRequest):
     """Axes of a float32 tensor made one number; the axes come with the shape.
 
     ``kind``: ``max``, ``mean``, ``min``, ``prod`` or ``sum``. ``keep_dims``: they stay, of extent
-    1.
+    1. ``codes``: the tensor holds these. Means and sums of what is over ``zero`` are scaled by
+    ``scale``, which is under 2³², and count from ``result_zero``.
     """
 
     kind: str
     keep_dims: bool = False
+    codes: DType | None = None
+    scale: float = 1.0
+    zero: int = 0
+    result_zero: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from octolite.ir.types import (
     TensorType,
 )
 from octolite.kernels import spec
-from octolite.ops.base import COMPLEX, Operator, QuantRule, attr
+from octolite.ops.base import CODES, COMPLEX, Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
 from octolite.ops.comparison import check_bool
 from octolite.ops.shapes import (
@@ -112,12 +112,19 @@ class Total(Numeric, abstract=True):
         axes = axes_of(integers(axis), x.ndim)
         total = source.centred(x).sum(axis=axes, keepdims=self.keep_dims)
         factor = Multiplier.of(source.real_scale / out.real_scale)
-        count = math.prod(x.shape[a] for a in axes)
-        return out.store(self.share(factor, count)(wrap(total)))
+        if self.compiled == "mean":
+            factor = factor.shared(math.prod(x.shape[a] for a in axes))
+        return out.store(factor(wrap(total)))
 
-    def share(self, factor: Multiplier, count: int) -> Multiplier:
-        """What a sum of ``count`` terms is multiplied by."""
-        return factor
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Reduce | None:
+        source, out = Codes.of(inputs[0]), Codes.of(outputs[0])
+        scale = source.real_scale / out.real_scale
+        if scale >= 2.0**31:
+            return None
+        codes = outputs[0].dtype
+        return spec.Reduce(self.compiled, self.keep_dims, codes, scale, source.zero, out.zero)
 
 
 class Sum(Total):
@@ -154,11 +161,6 @@ class Mean(Total):
     compiled = "mean"
     dtype_versions = {INT16: 3, INT8: 2}
 
-    def share(self, factor: Multiplier, count: int) -> Multiplier:
-        bits = min(max(count, 1).bit_length() - 1, 32, 31 + int(factor.shift))
-        mantissa = (int(factor.mantissa) << bits) // max(count, 1)
-        return Multiplier(np.asarray(mantissa), np.asarray(int(factor.shift) - bits))
-
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         count = math.prod(x.shape[a] for a in axes)
         if x.dtype.kind not in "iu":
@@ -189,6 +191,12 @@ class Extremum(Numeric, abstract=True):
     quant = QuantRule(same_scale=True)
     dtype_versions = {INT16: 3, INT8: 2}
     largest: ClassVar[bool]
+
+    def kernel(self, inputs: Sequence[Operand | None]) -> spec.Reduce | None:
+        x = inputs[0]
+        if x is None or x.dtype not in CODES:
+            return super().kernel(inputs)
+        return spec.Reduce(self.compiled, self.keep_dims, x.dtype)
 
     def initial(self, dtype: np.dtype[Any]) -> Any:
         if dtype.kind == "b":

@@ -224,7 +224,7 @@ def _keeps_codes(
             return outputs[0].quant is None
         case Expression():
             return request.dtype is outputs[0].dtype
-        case spec.Copy() | spec.Lookup():
+        case spec.Copy() | spec.Lookup() | spec.Reduce(kind="max" | "min"):
             return op.takes_arrays_as_they_are(inputs, outputs)
     return True
 
