@@ -19,6 +19,7 @@ from octolite.ir.fixed_point import OutputStage
 from octolite.ir.types import BOOL, INT8, INT16, UINT8, Array
 from octolite.kernels import (
     cell,
+    coded_softmax,
     copy,
     depthwise,
     dot,
@@ -98,6 +99,7 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
         (pool.mean_code_form(INT16, F64),),
     ],
     quantized.image_unit: [(INT8, 1), (INT8, 2), (UINT8, 2), (INT16, 2)],
+    coded_softmax.unit: [(UINT8,)],
     softmax.unit: [(False,), (True,)],
     normalize.unit: [(False,)],
     reduce.unit: [

@@ -290,7 +290,7 @@ def exp_of_negative(a: Array, integer_bits: int, width: int = 32) -> Array:
     result = _exp_of_rest(rescale(rest, integer_bits, width), width)
     remainder = rest - a
     for exponent in range(-2, min(integer_bits, 5)):
-        factor = _fixed(math.exp(-(2.0**exponent)), width=width)
+        factor = fixed(math.exp(-(2.0**exponent)), width=width)
         chosen = remainder & (1 << (fraction_bits + exponent)) != 0
         result = np.where(chosen, high_product(result, factor, width), result)
     if integer_bits > 5:
@@ -303,7 +303,7 @@ def one(width: int) -> int:
     return (1 << (width - 1)) - 1
 
 
-def _fixed(real: float, integer_bits: int = 0, width: int = 32) -> int:
+def fixed(real: float, integer_bits: int = 0, width: int = 32) -> int:
     """A constant in F(integer_bits) of 32 bits, or what of it goes into ``width``."""
     full = round_half_away(np.asarray(real * 2.0 ** (31 - integer_bits)))
     return int(rounding_shift(full.astype(np.int64), 32 - width))
@@ -311,8 +311,8 @@ def _fixed(real: float, integer_bits: int = 0, width: int = 32) -> int:
 
 def _exp_of_rest(a: Array, width: int) -> Array:
     """``e^a`` in F(0) of ``a`` in F(0), -1/4 <= a < 0."""
-    constant = _fixed(math.exp(-1 / 8), width=width)
-    third = _fixed(1 / 3, width=width)
+    constant = fixed(math.exp(-1 / 8), width=width)
+    third = fixed(1 / 3, width=width)
     x = a + (1 << (width - 4))
     x2 = high_product(x, x, width)
     x3 = high_product(x2, x, width)
@@ -334,7 +334,7 @@ def ratio_of_one_minus_to_one_plus(a: Array, width: int = 32) -> Array:
 def _half_reciprocal(a: Array, width: int) -> Array:
     """``2 / (1 + a)`` in F(2), by Newton and Raphson."""
     half = (a + one(width) + 1) >> 1
-    x = _fixed(48 / 17, 2, width) + high_product(half, _fixed(-32 / 17, 2, width), width)
+    x = fixed(48 / 17, 2, width) + high_product(half, fixed(-32 / 17, 2, width), width)
     for _ in range(3):
         missing = (1 << (width - 3)) - high_product(half, x, width)
         x = x + rescale(high_product(x, missing, width), 2, width)
@@ -369,12 +369,12 @@ def inverse_root(x: Array) -> Multiplier:
     value <<= 2 * pairs
     start = value >> 1  # in F(3)
     half = rounding_shift(start, 1)
-    three_halves = _fixed(1.5, 3)
+    three_halves = fixed(1.5, 3)
     root = np.full(value.shape, 1 << 28, np.int64)
     for _ in range(5):
         cube = rescale(high_product(high_product(root, root), root), 6)
         root = rescale(high_product(root, three_halves) - high_product(half, cube), 3)
-    mantissa = high_product(root, _fixed(math.sqrt(2) / 2))
+    mantissa = high_product(root, fixed(math.sqrt(2) / 2))
     mantissa = np.where(shift < 0, mantissa << np.maximum(-shift, 0), mantissa)
     shift = np.maximum(shift, 0)
     return Multiplier(np.where(tiny, INT32_MAX, mantissa), np.where(tiny, 0, -shift))
@@ -388,8 +388,8 @@ def log(x: Array, integer_bits: int, result_bits: int) -> Array:
     """
     bits = result_bits + 1
     root = 2**0.25
-    sqrt_half, middle = _fixed(math.sqrt(0.5)), _fixed(math.sqrt(math.sqrt(0.5)))
-    quarter = rescale(np.asarray(_fixed(0.25)), -bits)
+    sqrt_half, middle = fixed(math.sqrt(0.5)), fixed(math.sqrt(math.sqrt(0.5)))
+    quarter = rescale(np.asarray(fixed(0.25)), -bits)
     zeros = leading_zeros(x)
     upper = saturate(high_product(saturate(x << (zeros - 1)), sqrt_half) << 1)
     upper_power = saturate(((integer_bits - zeros) << (31 - bits)) + quarter)
@@ -400,12 +400,12 @@ def log(x: Array, integer_bits: int, result_bits: int) -> Array:
     power = np.maximum(upper_power, lower_power)
     p, q = (r + middle + 1) >> 1, 2 * (r - middle)
     square = high_product(q, q)
-    above = high_product(q, r) + high_product(high_product(q, square), _fixed(11 / 240 * root))
+    above = high_product(q, r) + high_product(high_product(q, square), fixed(11 / 240 * root))
     below = high_product(
-        p, _fixed(2 / root - root) + q + high_product(_fixed(root / 20), square)
-    ) + high_product(_fixed(root / 4), q)
+        p, fixed(2 / root - root) + q + high_product(fixed(root / 20), square)
+    ) + high_product(fixed(root / 4), q)
     ratio = high_product(rescale(above, -bits), reciprocal_of_one_plus(below))
-    return rescale(high_product(power, _fixed(math.log(2))) + ratio, 1)
+    return rescale(high_product(power, fixed(math.log(2))) + ratio, 1)
 
 
 # -- sigmoid and hyperbolic tangent of 16 bits -----------------------------------------------------
@@ -475,7 +475,8 @@ def tanh16(q: Array, scale: np.float32) -> Array:
 
 # -- softmax ---------------------------------------------------------------------------------------
 
-_SUM_BITS = 12  # integer bits of a sum of exponentials: up to 4096 of them
+SUM_BITS = 12
+"""Integer bits of a sum of exponentials: up to 4096 of them."""
 
 
 def softmax(x: Array, unit: float, dtype: np.dtype[Any]) -> Array:
@@ -484,20 +485,25 @@ def softmax(x: Array, unit: float, dtype: np.dtype[Any]) -> Array:
     ``unit``: beta times the scale of ``x``.
     """
     below, powers = _powers_below(x, unit, greater=True)
-    total = rounding_shift(powers, _SUM_BITS).sum(axis=-1, keepdims=True)
-    share, bits = reciprocal(total, _SUM_BITS)
+    total = rounding_shift(powers, SUM_BITS).sum(axis=-1, keepdims=True)
+    share, bits = reciprocal(total, SUM_BITS)
     limits = np.iinfo(dtype)
     scaled = rounding_shift(high_product(share, powers), bits + 31 - limits.bits)
     codes = np.where(below, scaled, 0) + limits.min
     return np.asarray(np.clip(codes, limits.min, limits.max), dtype)
 
 
+def powers_by_distance(unit: float) -> Array:
+    """What :func:`softmax` adds up: e to the power of 0 … -255 units in F(0), or 0."""
+    return _powers_below(-np.arange(256), unit, greater=True)[1]
+
+
 def log_softmax(x: Array, unit: float) -> Array:
     """The logarithm of softmax of 8-bit codes along the last axis, as codes of -16 … 0."""
     factor, radius = _difference_scale(unit)
     _, powers = _powers_below(x, unit, greater=False)
-    total = rounding_shift(powers, _SUM_BITS).sum(axis=-1, keepdims=True)
-    logarithm = log(wrap(total), _SUM_BITS, 5)
+    total = rounding_shift(powers, SUM_BITS).sum(axis=-1, keepdims=True)
+    logarithm = log(wrap(total), SUM_BITS, 5)
     back = Multiplier.of((1 << int(31 - factor.shift)) / float(factor.mantissa))
     least = np.maximum(-radius - 1, back(logarithm + INT32_MIN))
     difference = _below_most(x)

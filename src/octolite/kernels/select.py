@@ -12,6 +12,7 @@ from octolite.errors import KernelError
 from octolite.ir.types import UINT8, Array
 from octolite.kernels import interleaved, matmul, pointwise, strassen, winograd
 from octolite.kernels import isa as isas
+from octolite.kernels.coded_softmax import CodedSoftmaxLayer
 from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer, QuantizedDepthwiseLayer
 from octolite.kernels.expression import Expression
@@ -35,6 +36,7 @@ from octolite.kernels.spec import (
     AnyRequest,
     ArgExtremum,
     BatchMatMul,
+    CodedSoftmax,
     Constant,
     Constants,
     Conv2D,
@@ -45,6 +47,7 @@ from octolite.kernels.spec import (
     Lookup,
     Pool2D,
     Quantized,
+    Recode,
     Recurrent,
     Reduce,
     Request,
@@ -57,7 +60,7 @@ from octolite.kernels.spec import (
     per_pixel,
 )
 from octolite.kernels.svdf import SvdfLayer
-from octolite.kernels.table import TableLayer
+from octolite.kernels.table import RecodeLayer, TableLayer
 from octolite.kernels.transpose_conv import ReversedConvLayer, TransposeConvLayer
 from octolite.kernels.window import segments
 from octolite.kernels.winograd import WinogradLayer
@@ -175,12 +178,14 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     Pool2D: _plain(PoolLayer),
     Expression: _plain(MapLayer),
     Softmax: _plain(SoftmaxLayer),
+    CodedSoftmax: _plain(CodedSoftmaxLayer),
     Table: _plain(TableLayer),
     L2Normalization: _plain(NormalizeLayer),
     Reduce: _plain(ReduceLayer),
     ArgExtremum: _plain(ArgExtremumLayer),
     Resize: _plain(ResizeLayer),
     Copy: _plain(CopyLayer),
+    Recode: _plain(RecodeLayer),
     Lookup: _plain(LookupLayer),
     SparseLookup: _plain(SparseLookupLayer),
 }

@@ -472,6 +472,15 @@ class Softmax(AnyRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class CodedSoftmax(AnyRequest):
+    """Softmax over the last axis of codes of 8 bits, whose scale times beta is ``unit``, as codes
+    of the same type from its least to its greatest."""
+
+    codes: DType
+    unit: float
+
+
+@dataclass(frozen=True, slots=True)
 class L2Normalization(AnyRequest):
     """``act(x / max(‖x‖, floor))``, the norm taken over the last axis of a float32 tensor."""
 
@@ -518,6 +527,14 @@ class Copy(AnyRequest):
     with the shapes (:class:`octolite.kernels.views.Move`)."""
 
     size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recode(AnyRequest):
+    """A :class:`Copy` of codes of 8 bits, of which some inputs have a :class:`Table` that says what
+    becomes of theirs."""
+
+    tables: tuple[Table | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

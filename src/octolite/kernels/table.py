@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from octolite.kernels import jit
+from octolite.kernels.copy import CopyLayer
 from octolite.kernels.isa import Isa
 from octolite.kernels.jit import Unit
-from octolite.kernels.launch import INPUT, OUTPUT, Launch
+from octolite.kernels.launch import INPUT, OUTPUT, Launch, Place
 from octolite.kernels.record import Record
 from octolite.kernels.simd import I64, PTR, Builder, Value
-from octolite.kernels.spec import Table
+from octolite.kernels.spec import Copy, Recode, Table
+from octolite.kernels.views import Move
 
 ARGS = Record(x=PTR, out=PTR, table=PTR, size=I64, chunk=I64)
 
@@ -82,4 +85,35 @@ class TableLayer:
             size=size,
             chunk=_TILE,
         )
+        return launch
+
+
+class RecodeLayer:
+    """A :class:`~octolite.kernels.spec.Recode` ready to be launched."""
+
+    def __init__(self, request: Recode, isa: Isa) -> None:
+        self.request = request
+        self.label = f"recode {isa.name}"
+        self._copy = CopyLayer(Copy(1), isa)
+        self._tables = [None if t is None else TableLayer(t, isa) for t in request.tables]
+
+    def launch(
+        self,
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+        moves: Sequence[Move],
+        threads: int = 1,
+    ) -> Launch:
+        """Lay ``moves`` out, each of which reads one input wholly."""
+        launch = Launch(output_shape, 0)
+        places = {"output0": OUTPUT}
+        for i, (table, move) in enumerate(zip(self._tables, moves, strict=True)):
+            source = Place(f"input{i}")
+            places[source.base] = source
+            if table is not None and 0 not in move.source.shape:
+                recoded = launch.reserve(math.prod(move.source.shape))
+                stages = table.launch(move.source.shape)
+                launch.include(stages, input0=source, output0=recoded)
+                places[source.base] = recoded
+        launch.include(self._copy.launch(input_shape, output_shape, moves), **places)
         return launch

@@ -87,6 +87,16 @@ class Concatenation(Movement):
             [_rescaled(q, Codes.of(v), out) for q, v in zip(parts, inputs, strict=True)], self.axis
         )
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Recode:
+        every, line = np.arange(256).astype(np.uint8), self.replace(axis=0)
+        tables = [
+            None if v is None or v.quant == outputs[0].quant else line.integer([v], outputs, every)
+            for v in inputs
+        ]
+        return spec.Recode(tuple(None if t is None else spec.Table(t) for t in tables))
+
     def reference(self, *parts: Array) -> Array:
         return numerics.activate(np.concatenate(parts, axis=self.axis), self.activation)
 

@@ -22,6 +22,7 @@ from octolite.ir.types import (
     Quant,
     TensorType,
 )
+from octolite.kernels import spec
 from octolite.kernels.views import Move, View
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import case, codes, const, f32, flags, given, ints
@@ -140,6 +141,13 @@ class Pad(Bordered):
         zero = Codes.of(outputs[0]).zero
         return np.pad(x, borders, constant_values=zero) if x.ndim else x
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.AnyRequest | None:
+        x = inputs[0]
+        # The border has the zero point of the result, and the kernel knows that of the input.
+        return self.kernel(inputs) if x is not None and x.quant == outputs[0].quant else None
+
     def passes_codes(self) -> bool:
         return False  # zero is the code zero_point
 
@@ -157,7 +165,8 @@ class Pad(Bordered):
     ) -> list[Move]:
         x = inputs[0]
         assert x is not None
-        return _fill(room, axis, start, extent, np.zeros((), x.dtype.numpy))
+        zero = 0 if x.quant is None else int(x.quant.zero_point[0])
+        return _fill(room, axis, start, extent, np.asarray(zero, x.dtype.numpy))
 
     cases = (
         case(f32(2, 3), const([[1, 2], [0, 1]])),

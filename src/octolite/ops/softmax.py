@@ -66,6 +66,14 @@ class Softmax(OverLastAxis):
         unit = float(np.float32(self.beta)) * source.real_scale
         return fixed_point.softmax(x, unit, Codes.of(outputs[0]).dtype)
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.CodedSoftmax | None:
+        out, source = outputs[0], Codes.of(inputs[0])
+        if out.dtype is INT16:
+            return None
+        return spec.CodedSoftmax(out.dtype, float(np.float32(self.beta)) * source.real_scale)
+
     def kernel(self, inputs: Sequence[Operand | None]) -> spec.Softmax | None:
         x = inputs[0]
         return spec.Softmax(self.beta) if x is not None and x.dtype is FLOAT32 else None

@@ -165,12 +165,14 @@ def _unit(
             operands = _operands(prepared, node)
             request = _request(prepared, node, op, addition)
     as_they_are = op.takes_arrays_as_they_are(operands, node.outputs)
+    coded = None
     if op.is_integer(operands, node.outputs):
-        coded = op.integer_kernel(operands, node.outputs)
-        request, choice = request if as_they_are and coded is None else coded, "integer"
+        coded, choice = op.integer_kernel(operands, node.outputs), "integer"
+        request = request if as_they_are and coded is None else coded
     elif isinstance(op, Elementwise) and not as_they_are:
         request = op.on_codes(operands, node.outputs)
-    if request is None or not _keeps_codes(op, request, operands, node.outputs):
+    keeps = coded is not None or _keeps_codes(op, request, operands, node.outputs)
+    if request is None or not keeps:
         return Unit(node, op, None, f"{choice}; no compiled kernel for these types")
     held = {name for name, _ in request.shapes()}
     inputs = dict(zip((p.name for p in op.input_parameters()), operands, strict=False))
@@ -213,7 +215,7 @@ def _request(
 
 def _keeps_codes(
     op: Operator,
-    request: spec.AnyRequest,
+    request: spec.AnyRequest | None,
     inputs: Sequence[Operand | None],
     outputs: Sequence[Operand],
 ) -> bool:
