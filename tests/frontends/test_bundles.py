@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import octolite
-from octolite.errors import FormatError, OctoliteError, UnsupportedError
+from octolite.errors import FormatError, OctoliteError, UnsupportedError, UsageError
 from octolite.frontends.savedmodel import proto
 from octolite.frontends.savedmodel.bundle import Bundle, slice_key
 from octolite.frontends.savedmodel.crc import crc32c, mask, unmask
@@ -310,6 +310,20 @@ def test_a_checkpoint_of_version_1_is_told(tmp_path: Path) -> None:
 # -- what a MetaGraph may say ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["nested_functions", "counter", "v1_recurrent", "v1_partitioned"])
+def test_changed_bytes_of_the_graph_end_in_a_result_or_an_error(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER / name, tmp_path / "model")
+    path, rng = folder / "saved_model.pb", np.random.default_rng(1)
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(60):
+        changed = data.copy()
+        at = rng.integers(0, len(data), 4)
+        changed[at] = rng.integers(0, 256, 4)
+        path.write_bytes(changed.tobytes())
+        with contextlib.suppress(OctoliteError):
+            octolite.convert(folder)
+
+
 def change_graph(folder: Path, change: Callable[[object], None]) -> None:
     path = folder / "saved_model.pb"
     message = proto.SavedModel.FromString(path.read_bytes())
@@ -332,6 +346,11 @@ def no_such_output(meta_graph) -> None:
     meta_graph.signature_def["embed"].outputs["mean"].name = "nowhere:0"
 
 
+def no_signatures(meta_graph) -> None:
+    for key in list(meta_graph.signature_def):
+        del meta_graph.signature_def[key]
+
+
 def a_sparse_input(meta_graph) -> None:
     meta_graph.signature_def["embed"].inputs["image"].name = ""
 
@@ -346,6 +365,7 @@ def no_such_function(meta_graph) -> None:
         (call_itself, UnsupportedError, "nested more than 100 deep|takes"),
         (lose_the_restore, UnsupportedError, "VarHandleOp"),
         (no_such_output, OctoliteError, "nowhere"),
+        (no_signatures, UsageError, "saved without signatures"),
         (a_sparse_input, UnsupportedError, "'image' of the signature is a sparse"),
         (no_such_function, OctoliteError, "which the function library lacks"),
     ],

@@ -205,7 +205,7 @@ def test_tflite_convert_takes_one_model(sources: tuple[str, ...], tmp_path: Path
     given = [part for flag in sources for part in (flag, paths[flag])]
     done = CliRunner().invoke(tflite_convert, [*given, f"--output_file={tmp_path / 'x'}"])
     assert done.exit_code == 2
-    assert "either --graph_def_file or --saved_model_dir" in done.output
+    assert "give one model: --graph_def_file, --saved_model_dir" in done.output
 
 
 @pytest.mark.parametrize("name", ["keras2_classifier", "v1_checkpoint"])

@@ -41,7 +41,7 @@ def find(source: Source, outputs: Iterable[Ref]) -> list[Ref]:
         callers = {inner: call for call, body in source.bodies.items() for inner in body}
         for node in nodes.values():
             if _is_ordered(node):
-                source.waits[_runs_as(node)] = sorted(_before(source, node, callers))
+                source.waits[_runs_as(source, node)] = sorted(_before(source, node, callers))
     return changes
 
 
@@ -77,9 +77,10 @@ def _is_ordered(node: TfNode) -> bool:
     return bool(node.op_type in _READS or node.op_type in BRANCHES or CHANGES.match(node.op_type))
 
 
-def _runs_as(node: TfNode) -> str:
+def _runs_as(source: Source, node: TfNode) -> str:
     """The node that stands for a loop once it is seen through."""
-    return f"{node.name}/loop" if node.op_type in ("While", "StatelessWhile") else node.name
+    loop = f"{node.name}/loop"
+    return loop if loop in source.nodes else node.name
 
 
 def _before(source: Source, node: TfNode, callers: dict[str, str]) -> set[str]:
@@ -96,10 +97,10 @@ def _before(source: Source, node: TfNode, callers: dict[str, str]) -> set[str]:
         if name in source.bodies:  # a call: all that it does
             stack += source.bodies[name]
         if _is_ordered(other) and name not in source.bodies:
-            found.add(_runs_as(other))
+            found.add(_runs_as(source, other))
         else:
             stack += _waited_for(source, other, callers)
-    return found - {_runs_as(node)}
+    return found - {_runs_as(source, node)}
 
 
 def _waited_for(source: Source, node: TfNode, callers: dict[str, str]) -> Iterator[str]:

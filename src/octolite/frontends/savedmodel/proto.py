@@ -17,6 +17,8 @@ message MetaGraphDef
   4 map<string,CollectionDef> collection_def
   5 map<string,SignatureDef> signature_def
   6 repeated AssetFileDef asset_file_def
+  7 SavedObjectGraph object_graph_def
+message SavedObjectGraph
 message MetaInfoDef
   4 repeated string tags
 message SaverDef

@@ -104,6 +104,11 @@ class Reader:
         shapes: Mapping[str, Dims],
     ) -> tuple[Entry, dict[str, Dims]]:
         """An entry between results that are named; names of signatures stand for what they mean."""
+        if not chosen and output_arrays is None and self.meta_graph.HasField("object_graph_def"):
+            raise UsageError(
+                "the model was saved without signatures, so that its functions cannot be called: "
+                "give them to tf.saved_model.save(model, path, signatures=...)"
+            )
         if not chosen and output_arrays is None and self._trains():
             raise UsageError(
                 "the graph also holds what trains it, so that its outputs cannot be told: name them"
