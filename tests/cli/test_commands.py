@@ -293,7 +293,7 @@ def test_the_support_table_is_current() -> None:
     assert text.split("\n\n", 2)[2].rstrip("\n") == "\n".join(document())
 
 
-@pytest.mark.parametrize("command", ["convert", "inspect", "run", "bench", "operators"])
+@pytest.mark.parametrize("command", ["convert", "inspect", "run", "bench", "operators", "layers"])
 def test_every_command_has_help(command: str) -> None:
     result = call(octolite_command, command, "--help")
     assert result.exit_code == 0

@@ -24,7 +24,7 @@ def activation_functions(k: Keras, x: Any) -> Any:
 def activation_layers(k: Keras, x: Any) -> Any:
     L = k.layers  # noqa: N806
     slope = "negative_slope" if k.version == 3 else "alpha"
-    return [
+    found = [
         L.ReLU()(x),
         L.ReLU(max_value=1.5)(x),
         L.ReLU(max_value=6.0)(x),
@@ -38,6 +38,7 @@ def activation_layers(k: Keras, x: Any) -> Any:
         L.Softmax(axis=[1, 2])(x),
         L.Dense(3, activation=L.LeakyReLU(**{slope: 0.3}) if k.version == 3 else "tanh")(x),
     ]
+    return found if k.version == 3 else [*found, L.ThresholdedReLU(0.5)(x)]
 
 
 @model(x=normal(6), s=normal(3, 6))
@@ -63,7 +64,7 @@ def core(k: Keras, x: Any, s: Any) -> Any:
 def embeddings(k: Keras, ids: Any, one: Any) -> Any:
     L = k.layers  # noqa: N806
     masked = L.Embedding(7, 4, mask_zero=True)(ids)
-    return [
+    found = [
         L.Embedding(7, 3)(ids),
         L.Embedding(7, 3)(one),
         L.GlobalAveragePooling1D()(masked),
@@ -71,6 +72,10 @@ def embeddings(k: Keras, ids: Any, one: Any) -> Any:
         L.LSTM(3)(masked),
         L.GRU(3, return_sequences=True)(masked),
     ]
+    if k.version == 3:
+        table = L.ReversibleEmbedding(7, 3)
+        found.append(table(L.Dense(3)(table(ids)), reverse=True))
+    return found
 
 
 @model(x=normal(8, 6), y=normal(8, 6))
@@ -158,7 +163,7 @@ def convolution_open(k: Keras, x: Any) -> Any:
 @model(x=normal(5, 6, 4, 2))
 def volumes(k: Keras, x: Any) -> Any:
     L = k.layers  # noqa: N806
-    return [
+    found = [
         L.Conv3D(3, 2)(x),
         L.Conv3D(4, 3, strides=2, padding="same", activation="relu")(x),
         L.Conv3D(4, 2, groups=2)(x),
@@ -173,6 +178,9 @@ def volumes(k: Keras, x: Any) -> Any:
         L.UpSampling3D((1, 2, 3))(x),
         L.SpatialDropout3D(0.5)(L.ZeroPadding3D(1)(x)),
     ]
+    if k.version == 3:
+        found += [L.AdaptiveMaxPooling3D(2)(x), L.AdaptiveAveragePooling3D((2, 3, 1))(x)]
+    return found
 
 
 @model(x=normal(7, 8, 4), s=normal(7, 4))
@@ -189,6 +197,7 @@ def pooling(k: Keras, x: Any, s: Any) -> Any:
         L.GlobalMaxPooling2D(keepdims=True)(x),
         L.GlobalAveragePooling1D()(s),
         L.GlobalMaxPooling1D()(s),
+        L.SpatialDropout2D(0.5)(L.MaxPooling2D()(x)),
         L.GlobalAveragePooling1D(data_format="channels_first")(s),
     ]
     if k.version == 3:
@@ -196,6 +205,7 @@ def pooling(k: Keras, x: Any, s: Any) -> Any:
             L.AdaptiveAveragePooling2D((3, 5))(x),
             L.AdaptiveMaxPooling2D(2)(x),
             L.AdaptiveAveragePooling1D(3)(s),
+            L.AdaptiveMaxPooling1D(3)(s),
         ]
     return found
 

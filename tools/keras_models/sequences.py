@@ -104,14 +104,15 @@ def bidirectional(k: Keras, x: Any) -> Any:
     ]
 
 
-@model(x=normal(3, 5, 4, 2), s=normal(3, 6, 2))
-def convolutional_lstm(k: Keras, x: Any, s: Any) -> Any:
+@model(x=normal(3, 5, 4, 2), s=normal(3, 6, 2), v=normal(2, 3, 4, 3, 1))
+def convolutional_lstm(k: Keras, x: Any, s: Any, v: Any) -> Any:
     L = k.layers  # noqa: N806
     return [
         L.ConvLSTM2D(3, 3, padding="same")(x),
         L.ConvLSTM2D(3, 2, return_sequences=True, strides=2)(x),
         L.ConvLSTM1D(3, 3, return_sequences=True, activation="relu")(s),
         L.Bidirectional(L.ConvLSTM2D(2, 3, padding="same"))(x),
+        L.ConvLSTM3D(2, 2, padding="same")(v),
         L.TimeDistributed(L.Conv2D(3, 2))(x),
         L.TimeDistributed(L.Flatten())(x),
     ]

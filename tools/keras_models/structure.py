@@ -79,6 +79,45 @@ def operations(k: Keras, x: Any, y: Any) -> Any:
     return found
 
 
+UNARY = "floor ceil round sign sin cos log sqrt rsqrt reciprocal tanh sigmoid"
+BINARY = "maximum minimum less less_equal greater_equal equal not_equal floordiv squared_difference"
+NEW = """floor ceil round sign sin cos log sqrt rsqrt reciprocal tanh sigmoid relu6 elu selu silu
+leaky_relu softplus softsign hard_sigmoid hard_silu log_sigmoid celu glu hard_tanh tanh_shrink
+soft_shrink hard_shrink squareplus sparse_plus sparsemax log_softmax zeros_like ones_like"""
+NEW_BINARY = "maximum less less_equal greater_equal equal not_equal floor_divide mod divide"
+
+
+@model(x=normal(4, 6), y=normal(4, 6))
+def more_operations(k: Keras, x: Any, y: Any) -> Any:
+    """Operations of one value and of two, on numbers from 0.5."""
+    import tensorflow as tf
+
+    o = k.module.ops if k.version == 3 else tf.math
+    x, y = o.abs(x) + 0.5, o.abs(y) + 0.5
+    if k.version == 3:
+        found = [getattr(o, name)(x) for name in NEW.split()]
+        found += [o.cast(getattr(o, name)(x, y), "float32") for name in NEW_BINARY.split()]
+        both = o.logical_and(x > 1, o.logical_or(y > 1, o.logical_not(x > 2)))
+        return [
+            *found, o.cast(both, "int32"), o.min(x, axis=1), o.prod(x, axis=-1, keepdims=True),
+            o.cast(o.any(x > 1, axis=1), "int32"), o.cast(o.all(x > 1, axis=1), "int32"),
+            o.argmin(x, 1), o.threshold(x, 1.0, 0.25),
+        ]  # fmt: skip
+    found = [getattr(o, name)(x) for name in UNARY.split()]
+    found += [tf.cast(getattr(o, name)(x, y), "float32") for name in BINARY.split()]
+    names = "elu selu silu gelu softplus softsign leaky_relu log_softmax"
+    found += [getattr(tf.nn, name)(x) for name in names.split()]
+    both = tf.logical_and(x > 1, tf.logical_or(y > 1, tf.logical_not(x > 2)))
+    return [
+        *found, tf.cast(both, "int32"), tf.reduce_min(x, 1), tf.reduce_prod(x, -1, keepdims=True),
+        tf.reduce_max(x, [1, 2]), tf.argmin(x, 1), tf.math.log_sigmoid(x), tf.math.mod(x, y),
+        tf.cast(tf.reduce_any(x > 1, 1), "int32"), tf.cast(tf.reduce_all(x > 1, 1), "int32"),
+        tf.math.reduce_variance(x, 1), tf.math.divide(x, y), tf.math.add(x, y),
+        tf.pad(x, [[0, 0], [1, 2], [0, 0]]), tf.gather(x, [0, 2], axis=1), tf.zeros_like(x),
+        tf.ones_like(x),
+    ]  # fmt: skip
+
+
 @model(ids=integers(0, 20, 6), x=normal(8, 8, 3))
 def network(k: Keras, ids: Any, x: Any) -> Any:
     """A small network of text and images."""

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Run a model on arrays from files.",
     "bench": "Time a model, operator by operator.",
     "operators": "List the supported TFLite operators.",
+    "layers": "List the supported Keras layers.",
 }
 
 

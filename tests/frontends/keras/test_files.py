@@ -24,6 +24,7 @@ from octolite.errors import (
     UsageError,
 )
 from octolite.frontends.keras import CUSTOM, LAYERS, load
+from octolite.frontends.keras.activations import ACTIVATIONS
 from tests.frontends.keras.recorded import ALL, Recording
 from tests.frontends.test_recorded import run
 
@@ -75,11 +76,13 @@ def first(model: Any, **feeds: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(autouse=True)
-def _restore_custom() -> Any:
-    before = dict(CUSTOM)
+def _restore_tables() -> Any:
+    tables: list[dict[str, Any]] = [CUSTOM, ACTIVATIONS]
+    before = [dict(table) for table in tables]
     yield
-    CUSTOM.clear()
-    CUSTOM.update(before)
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 # -- what a file may be ----------------------------------------------------------------------

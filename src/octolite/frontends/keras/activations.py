@@ -266,6 +266,7 @@ def activation_layer(n: Call, x: Value) -> Value:
 
 @layer("ReLU", masks="kept")
 def relu_layer(n: Call, x: Value) -> Value:
+    """With a limit, a slope and a threshold."""
     limit = n.get("max_value")
     return relu(
         n, n.real(x), n.number("negative_slope", 0.0),
@@ -275,22 +276,26 @@ def relu_layer(n: Call, x: Value) -> Value:
 
 @layer("LeakyReLU", masks="kept")
 def leaky_relu_layer(n: Call, x: Value) -> Value:
+    """LEAKY_RELU."""
     slope = n.number("negative_slope") if n.has("negative_slope") else n.number("alpha", 0.3)
     return leaky_relu(n, n.real(x), slope)
 
 
 @layer("ELU", masks="kept")
 def elu_layer(n: Call, x: Value) -> Value:
+    """ELU, scaled below 0 for another alpha than 1."""
     return elu(n, n.real(x), n.number("alpha", 1.0))
 
 
 @layer("ThresholdedReLU", masks="kept")
 def thresholded_relu(n: Call, x: Value) -> Value:
+    """What is above theta."""
     return threshold(n, n.real(x), n.number("theta", 1.0))
 
 
 @layer("PReLU", weights="alpha", masks="kept")
 def prelu(n: Call, x: Value) -> Value:
+    """PRELU; axes may share."""
     return n.op("PRELU", n.real(x), n.weight("alpha"))
 
 

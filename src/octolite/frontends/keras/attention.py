@@ -216,6 +216,7 @@ def additive_attention(
     n: Call, xs: Sequence[Value], return_attention_scores: bool = False,
     use_causal_mask: bool = False,
 ) -> Nest:  # fmt: skip
+    """Scores from ``tanh(query + key)``."""
     inner = n.op("TANH", _between(n, n.real(xs[0]), n.real(xs[-1])))
     scale = n.optional("scale")
     inner = inner if scale is None else n.op("MUL", inner, scale)

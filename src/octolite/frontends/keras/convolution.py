@@ -117,6 +117,7 @@ def _kernel_name(n: Call) -> str:
 
 @layer("DepthwiseConv1D", "DepthwiseConv2D", weights="kernel bias?use_bias", masks="kept")
 def depthwise_convolution(n: Call, x: Value) -> Value:
+    """DEPTHWISE_CONV_2D."""
     s = Sliding(n, x)
     bias = _bias(n, n.extent(s.images.x, -1) * n.count("depth_multiplier", 1))
     return n.activate(s.images.result(_depthwise(n, s, _kernel_name(n), bias)))

@@ -19,6 +19,7 @@ def input_layer(n: Call) -> Value:
 
 @layer("Dense", weights="kernel bias?use_bias", masks="kept")
 def dense(n: Call, x: Value) -> Value:
+    """FULLY_CONNECTED, over the last axis."""
     kernel = n.weight("kernel", n.extent(x, -1), n.count("units"))
     bias = n.optional("bias", n.count("units"))
     deep = n.rank(x) > 2
@@ -67,6 +68,7 @@ def masking(n: Call, x: Value) -> Value:
 
 @layer("Identity", masks="kept")
 def identity(n: Call, x: Value) -> Value:
+    """Nothing."""
     return x
 
 

@@ -59,6 +59,9 @@ class Weight:
         name, _, flag = text.rstrip("~").partition("?")
         return cls(name, flag or None, not text.endswith("~"))
 
+    def __str__(self) -> str:
+        return self.name + (f"?{self.flag}" if self.flag else "") + "~" * (not self.trained)
+
     def is_in(self, config: Config) -> bool:
         if self.flag is None:
             return True

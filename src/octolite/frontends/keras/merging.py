@@ -39,6 +39,7 @@ def _common_mask(n: Call, xs: Sequence[Value]) -> Value | None:
 
 @layer("Add", masks="own")
 def add(n: Call, xs: Sequence[Value]) -> Value:
+    """ADD, with axes of extent 1 where ranks differ; masks are joined."""
     return _joined(n, "ADD", xs)
 
 
@@ -66,6 +67,7 @@ def subtract(n: Call, xs: Sequence[Value]) -> Value:
 
 @layer("Average", masks="own")
 def average(n: Call, xs: Sequence[Value]) -> Value:
+    """The sum, times 1 / their number."""
     total = _joined(n, "ADD", xs)
     return n.masked(n.op("MUL", total, 1 / len(xs)), n.mask(total))
 

@@ -49,6 +49,7 @@ def _standardize(n: Call, x: Value, axes: list[int], epsilon: float) -> Value:
 
 @layer("LayerNormalization", weights="gamma?scale beta?center", masks="kept")
 def layer_normalization(n: Call, x: Value) -> Value:
+    """Over any axes; with ``rms_scaling`` by the root of the variance."""
     axes, x = _axes(n, x), n.real(x)
     epsilon = n.number("epsilon", 1e-3)
     if n.get("rms_scaling"):
@@ -75,6 +76,7 @@ def _root_mean_square(
 
 @layer("RMSNormalization", weights="scale", masks="kept")
 def rms_normalization(n: Call, x: Value) -> Value:
+    """By the root of the mean square."""
     axes, x = _axes(n, x), n.real(x)
     y = _root_mean_square(n, x, axes, n.number("epsilon", 1e-6))
     return n.op("MUL", y, _along(n, x, n.weight("scale"), axes))
@@ -100,6 +102,7 @@ def group_normalization(n: Call, x: Value) -> Value:
 
 @layer("UnitNormalization", masks="kept")
 def unit_normalization(n: Call, x: Value) -> Value:
+    """By the root of the sum of squares."""
     axes, x = _axes(n, x), n.real(x)
     if axes == [n.rank(x) - 1] and n.keras < 3:
         return n.op("L2_NORMALIZATION", x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,8 @@ BINARY = {
     "ADD": "Add __operators__.add math.add", "SUB": "Subtract math.subtract",
     "MUL": "Multiply math.multiply", "DIV": "TrueDivide Divide math.truediv math.divide",
     "POW": "Power math.pow", "MAXIMUM": "Maximum math.maximum", "MINIMUM": "Minimum math.minimum",
-    "FLOOR_DIV": "FloorDivide math.floordiv", "FLOOR_MOD": "Mod math.floormod",
-    "SQUARED_DIFFERENCE": "SquaredDifference math.squared_difference",
+    "FLOOR_DIV": "FloorDivide math.floordiv compat.v1.floor_div", "FLOOR_MOD": "Mod math.floormod",
+    "SQUARED_DIFFERENCE": "math.squared_difference",
     "GREATER": "Greater math.greater", "GREATER_EQUAL": "GreaterEqual math.greater_equal",
     "LESS": "Less math.less", "LESS_EQUAL": "LessEqual math.less_equal",
     "EQUAL": "Equal math.equal __operators__.eq",
@@ -32,7 +32,7 @@ BINARY = {
 """TFLite operator → operations of two values."""
 
 UNARY = {
-    "ABS": "Absolute Abs math.abs", "NEG": "Negative math.negative", "EXP": "Exp math.exp",
+    "ABS": "Absolute math.abs", "NEG": "Negative math.negative", "EXP": "Exp math.exp",
     "LOG": "Log math.log", "SQRT": "Sqrt math.sqrt", "RSQRT": "Rsqrt math.rsqrt",
     "SIN": "Sin math.sin", "COS": "Cos math.cos", "FLOOR": "Floor math.floor",
     "CEIL": "Ceil math.ceil", "ROUND": "Round math.round", "SIGN": "Sign math.sign",
@@ -59,7 +59,13 @@ FUNCTIONS = (
 
 _FROM_TF = {"input_tensor": "x", "tensor": "x", "input": "x", "a": "x", "values": "x",
             "features": "x", "logits": "x", "value": "x"}  # fmt: skip
-_IGNORED = ("name", "conjugate")
+
+
+def _matters(n: Call, name: str, value: Any, known: Mapping[str, Any]) -> bool:
+    """Whether an argument is one of the ``known``; others may only say what is so anyway."""
+    if name not in known and not isinstance(value, Value) and value:
+        raise UnsupportedError(f"{n.layer.names[-1]} with {name} {value!r}")
+    return name in known
 
 
 def operation(names: str) -> Callable[[Callable[..., Nest]], Callable[..., Nest]]:
@@ -70,9 +76,11 @@ def operation(names: str) -> Callable[[Callable[..., Nest]], Callable[..., Nest]
 
     def register(function: Callable[..., Nest]) -> Callable[..., Nest]:
         parameters = inspect.signature(function).parameters
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         def lowering(n: Call, *inputs: Nest, **given: Nest) -> Nest:
-            named = {_FROM_TF.get(k, k): v for k, v in given.items() if k not in _IGNORED}
+            named = {_FROM_TF.get(k, k): v for k, v in given.items() if k != "name"}
+            named = {k: v for k, v in named.items() if anything or _matters(n, k, v, parameters)}
             known = {k: v for k, v in n.layer.data.items() if k in parameters and k != "n"}
             return function(n, *inputs, **(known | named))
 
@@ -192,7 +200,7 @@ def where(
     return n.op("SELECT_V2", n.truth(condition), a, b)
 
 
-@operation("Matmul Dot linalg.matmul")
+@operation("Matmul linalg.matmul")
 def matmul(n: Call, x: Value, x2: Any = None, b: Any = None, transpose_a: bool = False,
            transpose_b: bool = False) -> Value:  # fmt: skip
     from octolite.frontends.compose import product
@@ -201,10 +209,9 @@ def matmul(n: Call, x: Value, x2: Any = None, b: Any = None, transpose_a: bool =
     return product(n, x, other, bool(transpose_a), bool(transpose_b))
 
 
-@operation("Einsum einsum")
-def einsum_(n: Call, x: Any, *others: Value, subscripts: str = "") -> Value:
-    operands = others if isinstance(x, str) else (x, *others)
-    return einsum(n, x if isinstance(x, str) else subscripts, *operands)
+@operation("Einsum")
+def einsum_(n: Call, *operands: Value, subscripts: str = "") -> Value:
+    return einsum(n, subscripts, *operands)
 
 
 # -- shapes -----------------------------------------------------------------------------------
@@ -274,7 +281,7 @@ def tile(n: Call, x: Value, repeats: Any = None, multiples: Any = None) -> Value
     return n.op("TILE", x, repeats if repeats is not None else multiples)
 
 
-@operation("Pad pad")
+@operation("Pad pad compat.v1.pad")
 def pad(n: Call, x: Value, pad_width: Any = None, paddings: Any = None, mode: str = "constant",
         constant_values: Any = 0) -> Value:  # fmt: skip
     if str(mode).lower() != "constant":
@@ -301,7 +308,7 @@ def cast(n: Call, x: Value, dtype: Any = None) -> Value:
     return n.truth(x) if DTYPES[name] is BOOL else n.cast(x, DTYPES[name])
 
 
-@operation("Take gather")
+@operation("Take gather compat.v1.gather")
 def take(n: Call, x: Value, indices: Any, axis: Any = 0) -> Value:
     places = indices if isinstance(indices, Value) else n.constant(np.asarray(indices, np.int32))
     return n.op("GATHER", x, n.int32(places), axis=n.axis(x, axis or 0))

@@ -28,6 +28,7 @@ def _numbers(n: Call, key: str, default: float = 0.0) -> Array:
 
 @layer("Rescaling", masks="kept")
 def rescaling(n: Call, x: Value) -> Value:
+    """A factor and an offset, or one for each channel."""
     y = n.op("MUL", n.real(x), _numbers(n, "scale", 1.0))
     offset = _numbers(n, "offset")
     return n.op("ADD", y, offset) if offset.any() else y
@@ -196,8 +197,8 @@ def _find_number(
     n: Call, x: Value, keys: Sequence[Any], places: Sequence[int], default: int
 ) -> Value:
     """The place of each number: a sum over those that are equal, of which there is one at most."""
-    known = np.asarray(keys, np.int64).astype(np.int32)
-    wide = n.expand(n.cast(x, INT32), n.rank(x))
+    wide = n.expand(x if x.dtype is INT64 else n.cast(x, INT32), n.rank(x))
+    known = np.asarray(keys, np.int64).astype(wide.dtype.numpy)
     equal = n.cast(n.op("EQUAL", wide, known), INT32)
     offsets = np.asarray(places, np.int32) - np.int32(default)
     found = n.op("SUM", n.op("MUL", equal, offsets), [n.rank(x)], keep_dims=False)

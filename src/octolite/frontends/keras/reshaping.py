@@ -31,6 +31,7 @@ def reshape(n: Call, x: Value) -> Value:
 
 @layer("Flatten")
 def flatten(n: Call, x: Value) -> Value:
+    """RESHAPE; channels that come first are put last."""
     rank = n.rank(x)
     if rank == 1:
         return n.expand(x, 1)
@@ -44,6 +45,7 @@ def flatten(n: Call, x: Value) -> Value:
 
 @layer("Permute")
 def permute(n: Call, x: Value) -> Value:
+    """TRANSPOSE."""
     dims = n.ints("dims")
     if sorted(dims) != list(range(1, n.rank(x))):
         raise InvalidGraphError(f"{n.layer!r}: {dims} is no order of the axes of {x!r}")
@@ -52,6 +54,7 @@ def permute(n: Call, x: Value) -> Value:
 
 @layer("RepeatVector")
 def repeat_vector(n: Call, x: Value) -> Value:
+    """TILE."""
     wide = n.expand(x, 1)
     return n.op("TILE", wide, [1, n.count("n"), 1])
 
@@ -77,6 +80,7 @@ def _first_axis(n: Call) -> int:
 
 @layer("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 def zero_padding(n: Call, x: Value) -> Value:
+    """PAD."""
     pairs, first = _pairs(n, "padding", rank_of(n)), _first_axis(n)
     borders = [(0, 0)] * n.rank(x)
     borders[first : first + len(pairs)] = pairs
@@ -85,6 +89,7 @@ def zero_padding(n: Call, x: Value) -> Value:
 
 @layer("Cropping1D", "Cropping2D", "Cropping3D")
 def cropping(n: Call, x: Value) -> Value:
+    """STRIDED_SLICE."""
     pairs, first = _pairs(n, "cropping", rank_of(n)), _first_axis(n)
     begin, end = [0] * n.rank(x), [0] * n.rank(x)
     open_end = (1 << n.rank(x)) - 1
@@ -97,6 +102,7 @@ def cropping(n: Call, x: Value) -> Value:
 
 @layer("UpSampling1D")
 def up_sampling_1d(n: Call, x: Value) -> Value:
+    """Each step several times."""
     return repeated(n, x, 1, n.count("size", 2))
 
 
@@ -118,6 +124,7 @@ def up_sampling_2d(n: Call, x: Value) -> Value:
 
 @layer("UpSampling3D")
 def up_sampling_3d(n: Call, x: Value) -> Value:
+    """Each element several times."""
     for axis, size in enumerate(n.sizes("size", 3, 2), _first_axis(n)):
         x = repeated(n, x, axis, size)
     return x
