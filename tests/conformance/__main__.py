@@ -6,9 +6,13 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 
+from octolite.ir.types import DType
 from octolite.ops import REGISTRY
+from octolite.ops.support import TYPES
 from tests.conformance.campaign import Tally, campaign
+from tests.conformance.faults import FAULTS
 from tests.conformance.judge import Judge
 from tests.conformance.tolerance import EXACT, ROWS
 from tests.conformance.verdict import WRONG, Outcome
@@ -33,9 +37,23 @@ def figures(tallies: list[Tally]) -> list[str]:
 
 
 def tolerances() -> list[str]:
-    """What float results are held to, as Markdown."""
+    """What float results are held to, as rows of Markdown."""
     said = [f"| {tolerance} | {' '.join(names.split())} |" for tolerance, names in ROWS]
-    return ["| | |", "|---|---|", *said, f"| {EXACT} | every other operator |"]
+    return [f"| {EXACT} | every operator that is not named below |", *said]
+
+
+def faults() -> list[str]:
+    """What LiteRT does not mean, as rows of Markdown."""
+    return [f"| {' '.join(f.operators)} | {_listed(f.types)} | {f.reason} |" for f in FAULTS]
+
+
+def _listed(types: Collection[DType]) -> str:
+    missing = [t for t in TYPES if t not in types]
+    if not missing:
+        return "all"
+    if len(missing) < len(types):
+        return f"all but {' '.join(map(str, missing))}"
+    return " ".join(map(str, types))
 
 
 def main() -> int:
@@ -51,7 +69,7 @@ def main() -> int:
                 print(tally, flush=True)
     judge.close()
     print(f"\n{time.perf_counter() - start:.0f} s\n")
-    print("\n".join([*figures(tallies), "", *tolerances()]))
+    print("\n".join([*figures(tallies), "", *tolerances(), "", *faults()]))
     return int(any(t.outcomes[o] for t in tallies for o in WRONG))
 
 

@@ -51,6 +51,10 @@ def time_major(case: Case) -> bool:
     return bool(case.attributes.get("time_major", False))
 
 
+def unscaled(case: Case) -> bool:
+    return case.tensors[0] is not None and case.tensors[0].quant is None
+
+
 def of_strings(case: Case) -> bool:
     return any(t is not None and t.dtype is STRING for t in case.tensors)
 
@@ -78,7 +82,7 @@ FAULTS = (
     Fault(["BITCAST"], but(FLOAT32, INT32), "takes shapes that do not fit", misfitting),
     Fault(["LSH_PROJECTION"], but(FLOAT32), "takes any number for float32"),
     Fault(["STABLEHLO_COMPOSITE"], but(FLOAT32), "gives a graph numbers of a type that it lacks"),
-    Fault(["PRELU"], [INT16], "looks for scales"),
+    Fault(["PRELU"], [INT16], "looks for scales", unscaled),
     Fault(
         ["BIDIRECTIONAL_SEQUENCE_LSTM"],
         TYPES,
@@ -91,7 +95,13 @@ FAULTS = (
         "steps through the auxiliary input as if it were as deep as the input",
         lambda c: c.tensors[9] is not None and time_major(c),
     ),
-    Fault(["SQRT"], [INT16], "looks up a table of codes that is not there"),
+    Fault(
+        ["STRIDED_SLICE"],
+        TYPES,
+        "takes an element out of nothing",
+        lambda c: empty(c.tensors[0]) and c.attributes.get("shrink_axis_mask", 0) != 0,
+    ),
+    Fault(["SQRT"], [INT16], "looks up a table of codes that is not there", unscaled),
     Fault(["EMBEDDING_LOOKUP"], TYPES, "takes strings for rows of bytes, and crashes", of_strings),
     Fault(
         ["MATRIX_DIAG", "MATRIX_SET_DIAG"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from octolite.ir.types import DType
 from octolite.ops import REGISTRY, operator_class
 from octolite.ops.case import Case
 from octolite.ops.support import in_type
+from tests.conformance.__main__ import faults, tolerances
 from tests.conformance.campaign import drawn, drawn_codes
 from tests.conformance.judge import Judge
 from tests.conformance.registry import unscaled
@@ -83,3 +85,9 @@ def test_types_that_litert_takes_are_taken(name: str, judge: Judge) -> None:
 
 def test_tolerances_are_those_of_operators() -> None:
     assert set(TOLERANCES) <= set(REGISTRY)
+
+
+def test_the_documented_tolerances_and_faults_are_these() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
+    for rows in (tolerances(), faults()):
+        assert "\n".join(rows) in text
