@@ -17,6 +17,7 @@ import numpy as np
 
 from octolite.ir.fixed_point import Multiplier, OutputStage
 from octolite.ir.types import Array
+from octolite.kernels import maths
 from octolite.kernels.isa import Isa
 from octolite.kernels.launch import NOWHERE, Operand
 from octolite.kernels.simd import F64, I8, I16, I32, I64, PTR, Builder, Value, lanes_of, vec
@@ -130,19 +131,6 @@ def store(k: Builder, isa: Isa, x: Value, address: Value, count: Value | None = 
         size //= 2
 
 
-def high_product(k: Builder, isa: Isa, x: Value, y: Value) -> Value:
-    """``x · y / 2³¹`` of int32, rounded, halves up; -2³¹ does not meet itself."""
-    if isa.high_product is not None:
-        return isa.high_product(k, x, y)
-    lanes = lanes_of(x.type)
-    wide = vec(I64, lanes // 2)
-    a, b = x.bits(wide), y.bits(wide)
-    even = ((a << 32) >> 32) * ((b << 32) >> 32) + (1 << 30)
-    odd = (a >> 32) * (b >> 32) + (1 << 30)
-    order = [i + i % 2 * lanes for i in range(lanes)]
-    return (even >> 31).bits(x.type).pick(order, (odd << 1).bits(x.type))
-
-
 def rounding_shift(k: Builder, x: Value, half: Value, right: Value, large: bool) -> Value:
     """``x / 2^right`` of int32, halves away from zero; ``half``: ``2^(right - 1)``, or 0.
     ``large``: ``right`` may be 0."""
@@ -162,7 +150,8 @@ def _fixed(
     )
     if ending.large:
         x = x << left
-    return rounding_shift(k, high_product(k, isa, x, mantissa), half, right, ending.large)
+    high_product = isa.high_product or maths.high_product
+    return rounding_shift(k, high_product(k, x, mantissa), half, right, ending.large)
 
 
 def _wide(
