@@ -12,7 +12,7 @@ import numpy as np
 
 import octolite
 from benchmarks import networks
-from benchmarks.codes import in_codes, quant_of
+from benchmarks.coded import in_codes, quant_of
 from benchmarks.contenders import Files
 from octolite.ir import numerics
 from octolite.ir.graph import Graph, Model, Value

@@ -10,7 +10,7 @@ import pytest
 
 import octolite
 from benchmarks import measure, networks, startup
-from benchmarks.codes import in_codes
+from benchmarks.coded import in_codes
 from benchmarks.contenders import ALL, CODED, Contender, Files, TfLite
 from benchmarks.models import AnyRow, Cells, Coded, Embedding, Network, Row
 from octolite.ir import numerics
