@@ -1,9 +1,10 @@
 """``python -m benchmarks.conversion MODEL …``: what converting costs, start-up included.
 
 Each conversion is the whole command in a process of its own: wall time, peak memory, and the
-sizes of the files. A model is a frozen graph or a SavedModel's folder; the large networks of the
-README come from ``tools/freeze.py``. ``--tensorflow PYTHON``, an interpreter that has TensorFlow,
-times its converter on the SavedModels too, by turns, and says how many times as long it takes.
+sizes of the files. A model is a frozen graph, a SavedModel's folder or a file that Keras saved; the
+large networks of the README come from ``tools/freeze.py``. ``--tensorflow PYTHON``, an interpreter
+that has TensorFlow, times its converter on all but frozen graphs too, by turns, and says how many
+times as long it takes.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ THEIRS = f"""
 import sys
 import tensorflow as tf
 source, output, *flags = sys.argv[1:]
-converter = tf.lite.TFLiteConverter.from_saved_model(source)
+if source.endswith((".keras", ".h5")):
+    converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(source))
+else:
+    converter = tf.lite.TFLiteConverter.from_saved_model(source)
 if flags:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 open(output, "wb").write(converter.convert())
 {_PEAK}"""
 
+KERAS = (".keras", ".h5")
 FLAGS = {"float": (), "8 bits": ("--post_training_quantize",)}
 
 
@@ -52,6 +57,7 @@ def convert(model: Path, output: Path, *flags: str) -> tuple[float, float]:
 def ours(model: Path, output: Path, *flags: str) -> list[str]:
     """The command that converts ``model``."""
     source = "--saved_model_dir" if model.is_dir() else "--graph_def_file"
+    source = "--keras_model_file" if model.suffix in KERAS else source
     arguments = [f"{source}={model}", f"--output_file={output}", "--quiet", *flags]
     return [sys.executable, "-c", OURS, *arguments]
 
@@ -90,7 +96,7 @@ def ways(model: Path, folder: Path, tensorflow: Path | None) -> list[Runs]:
         output = folder / f"{model.name}.{to}.tflite"
         command = ours(model, output, *flags)
         found.append(Runs(model.stem, "Octolite", to, command, output))
-        if tensorflow is not None and model.is_dir():
+        if tensorflow is not None and (model.is_dir() or model.suffix in KERAS):
             output = output.with_suffix(".theirs")
             command = [str(tensorflow), "-c", THEIRS, str(model), str(output), *flags]
             found.append(Runs(model.stem, "TensorFlow", to, command, output))

@@ -39,14 +39,19 @@ def main() -> int:
     parser.add_argument("--input-size", type=int, default=224, help="pixels of an image's side")
     parser.add_argument("--float", action="store_true", help="also write OUT.float.tflite")
     parser.add_argument(
-        "--export", type=Path, metavar="DIR", help="write a SavedModel, nothing else"
-    )
+        "--export", type=Path, metavar="PATH",
+        help="write a SavedModel, or a .keras or .h5 file, nothing else",
+    )  # fmt: skip
     options = parser.parse_args()
     if options.export is not None:
-        application(options.name, options.input_size).export(options.export, verbose=False)
+        model = application(options.name, options.input_size)
+        if options.export.suffix in (".keras", ".h5"):
+            model.save(options.export)
+        else:
+            model.export(options.export, verbose=False)
         return 0
     if options.output is None:
-        parser.error("give -o OUT.pb, or --export DIR")
+        parser.error("give -o OUT.pb, or --export PATH")
     if options.name == PITCH:
         frozen, feed, note = freeze_basic_pitch(), chord(), f"From {PITCH_PACKAGE}, Apache-2.0."
     else:
