@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,6 +88,7 @@ class Interpreter:
         }
         # By signatures that enter other graphs; they share the state, the code and the threads.
         self._others: dict[int, Interpreter] = {}
+        self._planning = threading.Lock()
         self._bind(None)
 
     def _entering(self, graph: Graph) -> Interpreter:
@@ -108,6 +110,7 @@ class Interpreter:
         """
         other = copy.copy(self)
         other._shapes, other._others = dict(self._shapes), {}
+        other._planning = threading.Lock()
         other._executor = Executor(self._threads)
         other._callees = self._callees.clone(other._executor)
         other._bind(None if self._context is None else self._context.plan)
@@ -135,9 +138,10 @@ class Interpreter:
 
         Raises :class:`octolite.ShapeError` when the shapes do not fit the model.
         """
-        if self._context is None:
-            plan = make_plan(self._prepared, self._shapes, self._threads, self._memory_limit)
-            self._bind(plan)
+        with self._planning:
+            if self._context is None:
+                plan = make_plan(self._prepared, self._shapes, self._threads, self._memory_limit)
+                self._bind(plan)
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
@@ -160,8 +164,9 @@ class Interpreter:
         if self._shapes[id(value)] != shape:
             if not fits:
                 self._callees.distrust_variables()
-            self._shapes[id(value)] = shape
-            self._bind(None)
+            with self._planning:
+                self._shapes[id(value)] = shape
+                self._bind(None)
 
     def _ready(self, doing: str) -> Context:
         if self._context is None:
