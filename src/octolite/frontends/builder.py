@@ -20,6 +20,9 @@ SPARE = 1 << 29
 """Bytes that a model may take beyond what its file holds: results of operators evaluated while
 it is imported, and constants that are written as one repeated value."""
 
+_ROWS = 32
+"""Rows of a matrix that are transposed together."""
+
 
 @dataclass(kw_only=True)
 class Target:
@@ -183,7 +186,7 @@ class Builder:
             return x
         if x.data is None:
             return self.op("TRANSPOSE", x, perm)
-        return self.view(x, ("T", *perm), lambda a: np.ascontiguousarray(a.transpose(perm)))
+        return self.view(x, ("T", *perm), lambda a: transposed(a, perm))
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """``x`` in another shape (one extent may be -1); a constant is reshaped at once."""
@@ -214,3 +217,18 @@ class Builder:
         if x.dtype is dtype:
             return x
         return self.op("CAST", x, in_data_type=x.dtype, out_data_type=dtype)
+
+
+def transposed(array: Array, perm: Sequence[int]) -> Array:
+    """``array`` with its axes in another order, contiguous.
+
+    Where the last axis comes first, as in every convolution's weights, it is done by a few rows at
+    a time, which stay in the cache until all columns are written.
+    """
+    if list(perm) != [array.ndim - 1, *range(array.ndim - 1)] or array.size < 1 << 14:
+        return np.ascontiguousarray(array.transpose(perm))
+    matrix = array.reshape(-1, array.shape[-1])
+    out = np.empty(matrix.shape[::-1], array.dtype)
+    for row in range(0, len(matrix), _ROWS):
+        out[:, row : row + _ROWS] = matrix[row : row + _ROWS].T
+    return out.reshape([array.shape[i] for i in perm])

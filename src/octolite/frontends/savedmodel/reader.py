@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,10 @@ from octolite.frontends.graphdef.engine import Progress
 from octolite.frontends.graphdef.nodes import Ref
 from octolite.frontends.graphdef.source import Source, State
 from octolite.frontends.savedmodel import effects, initial
+from octolite.frontends.savedmodel.alike import alias, likeness
 from octolite.frontends.savedmodel.files import Files
 from octolite.frontends.savedmodel.startup import Startup
 from octolite.ir.graph import Model, Signature, Value, callees_first
-from octolite.ir.twins import twin_values
 
 _INIT = "__saved_model_init_op"
 _DEFAULT = "serving_default"
@@ -70,7 +70,7 @@ class Reader:
             entries = [
                 Entry(k, Arrays(dict(i), dict(o), named=True)) for k, (i, o) in chosen.items()
             ]
-            found = _shared(self._import(entries, shapes))
+            found = self._import(entries, shapes)
         initial.prepend([s.graph for s in found], self.state)
         graphs = list({id(s.graph): s.graph for s in found}.values())
         called = [g for g in callees_first(graphs)[::-1] if g not in graphs]
@@ -162,18 +162,25 @@ class Reader:
             if name not in known and Ref.parse(name) not in known.values():
                 hint = did_you_mean(name, known)
                 raise UsageError(f"a shape is given for {name!r}, which is no input. {hint}")
-        live = self._changed(entries)
-        if not live:  # each variable is a constant then
-            for entry in entries:
+        is_live = bool(self._changed(entries))
+        found: list[Signature] = []
+        known_as: dict[Hashable, Signature] = {}
+        for entry in entries:
+            its_shapes = entry.shapes(shapes)
+            kind = likeness(self.meta_graph.graph_def, entry.arrays), str(its_shapes)
+            if kind in known_as:
+                found.append(alias(entry.key, entry.arrays, known_as[kind]))
+                continue
+            if not is_live:  # each variable is a constant then
                 entry.source = self._source()
                 entry.source.feeds = set(entry.arrays.inputs.values())
-        return [
-            graphdef.translate(
-                e.key, e.source, e.arrays, e.shapes(shapes), self._probe, self.on_progress,
-                e.changes, self.allow_custom_ops,
-            )
-            for e in entries
-        ]  # fmt: skip
+            made = graphdef.translate(
+                entry.key, entry.source, entry.arrays, its_shapes, self._probe, self.on_progress,
+                entry.changes, self.allow_custom_ops,
+            )  # fmt: skip
+            known_as[kind] = made
+            found.append(made)
+        return found
 
     def _changed(self, entries: Sequence[Entry]) -> set[str]:
         """The variables that ``entries`` change, which are told what does that."""
@@ -203,21 +210,3 @@ def _refs(infos: Any) -> dict[str, Ref]:
         if not infos[name].name:
             raise UnsupportedError(f"{name!r} of the signature is a sparse or composite tensor")
     return {name: Ref.parse(infos[name].name) for name in sorted(infos)}
-
-
-def _shared(signatures: Sequence[Signature]) -> list[Signature]:
-    """The same, with one graph for all that compute the same."""
-    kept: list[Signature] = []
-    for signature in signatures:
-        for other in kept:
-            values = twin_values(signature.graph, other.graph)
-            if values is not None:
-                signature = Signature(
-                    signature.key,
-                    {n: values[id(v)] for n, v in signature.inputs.items()},
-                    {n: values[id(v)] for n, v in signature.outputs.items()},
-                    other.graph,
-                )
-                break
-        kept.append(signature)
-    return kept
