@@ -31,7 +31,7 @@ from octolite.version import __version__
 if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
     from octolite.ops.custom import CustomOperator
-    from octolite.quantize import Ledger, Recipe, Rule, Treatment
+    from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
 
 _LAZY = {
@@ -41,6 +41,7 @@ _LAZY = {
     "CustomOperator": "octolite.ops.custom",
     "Interpreter": "octolite.runtime.interpreter",
     "SignatureRunner": "octolite.runtime.interpreter",
+    "IntegerRecipe": "octolite.quantize",
     "Ledger": "octolite.quantize",
     "Recipe": "octolite.quantize",
     "Rule": "octolite.quantize",
@@ -52,6 +53,7 @@ __all__ = [
     "ConversionError",
     "CustomOperator",
     "FormatError",
+    "IntegerRecipe",
     "Interpreter",
     "InvalidGraphError",
     "KernelError",

@@ -13,7 +13,7 @@ from octolite import passes, tflite
 from octolite.errors import FormatError, UsageError
 from octolite.frontends import graphdef, savedmodel
 from octolite.ir.graph import Model
-from octolite.quantize import Ledger, Recipe, quantize
+from octolite.quantize import IntegerRecipe, Ledger, Recipe, quantize
 from octolite.version import __version__
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Conversion:
 
 def convert(
     source: Source,
-    quantize: str | os.PathLike[str] | Recipe = "dynamic",
+    quantize: str | os.PathLike[str] | Recipe | IntegerRecipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
@@ -133,7 +133,8 @@ def convert(
         quantize: ``"dynamic"`` stores weights in int8 for hybrid operators, ``"weights"`` stores
             them in int8 and computes in float everywhere, ``"float16"`` stores halves,
             ``"none"`` changes nothing; the path of a recipe's file (``*.toml``) or a
-            :class:`octolite.Recipe` says it weight by weight.
+            :class:`octolite.Recipe` says it weight by weight. An :class:`octolite.IntegerRecipe`
+            asks for uint8 codes throughout.
         input_arrays: names of the inputs; the Placeholders when ``None``.
         output_arrays: names of the outputs; the nodes that nothing consumes when ``None``.
         input_shapes: extents by input name, -1 or ``None`` for one that stays open.
@@ -170,7 +171,7 @@ def convert(
 
 def convert_model(
     source: Source,
-    recipe: str | os.PathLike[str] | Recipe = "dynamic",
+    recipe: str | os.PathLike[str] | Recipe | IntegerRecipe = "dynamic",
     input_arrays: Sequence[str] | None = None,
     output_arrays: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
@@ -187,7 +188,10 @@ def convert_model(
 
     ``kind`` names one of :data:`KINDS` which the source is to be, in place of looking.
     """
-    chosen = Recipe.of(recipe, min_elements)
+    if isinstance(recipe, IntegerRecipe):
+        chosen: Recipe | IntegerRecipe = recipe
+    else:
+        chosen = Recipe.of(recipe, min_elements)
     tell: Progress = on_progress or _silent
     model = load(
         source,
@@ -271,7 +275,7 @@ def _head(path: Path) -> bytes:
         raise FormatError(f"{str(path)!r} cannot be read: {reason}") from None
 
 
-def _metadata(recipe: Recipe) -> bytes:
+def _metadata(recipe: Recipe | IntegerRecipe) -> bytes:
     """Which recipe and version made the file: JSON, with nothing in it that changes by the day."""
     facts: dict[str, Any] = {
         "version": __version__,

@@ -1,6 +1,7 @@
 """Storing weights in fewer bits: recipes, the rewriting of constants, the size ledger."""
 
 from octolite.quantize import recipe_file
+from octolite.quantize.integer import IntegerRecipe
 from octolite.quantize.ledger import Action, Entry, Ledger, Row
 from octolite.quantize.recipe import (
     RECIPES,
@@ -22,6 +23,7 @@ __all__ = [
     "Compute",
     "Entry",
     "Granularity",
+    "IntegerRecipe",
     "Ledger",
     "Recipe",
     "Row",

@@ -22,6 +22,8 @@ class Action(StrEnum):
     PER_TENSOR = "int8 per tensor"
     INT4_PER_CHANNEL = "int4 per channel"
     INT4_PER_TENSOR = "int4 per tensor"
+    UINT8 = "uint8 per tensor"
+    INT32 = "int32"
     FLOAT16 = "float16"
     KEPT = "kept"
 

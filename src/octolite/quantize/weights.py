@@ -34,6 +34,7 @@ from octolite.ir.mapped import release
 from octolite.ir.types import FLOAT16, FLOAT32, INT4, INT8, Array, DType, Quant
 from octolite.ops.base import Operator, operator_class
 from octolite.quantize import halves
+from octolite.quantize.integer import IntegerRecipe, quantize_fully
 from octolite.quantize.ledger import Action, Entry, Ledger, stored_bytes
 from octolite.quantize.readers import Joint, Readers, Use, Way, demand, large_enough, readers_of
 from octolite.quantize.recipe import (
@@ -50,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 def quantize(
     model: Model,
-    recipe: str | Recipe = "dynamic",
+    recipe: str | Recipe | IntegerRecipe = "dynamic",
     min_elements: int | None = None,
     on_progress: Progress | None = None,
 ) -> Ledger:
@@ -61,7 +62,7 @@ def quantize(
     Args:
         model: all its graphs are rewritten.
         recipe: ``dynamic``, ``weights``, ``float16``, ``none``, the path of a recipe's file
-            (``*.toml``), or a :class:`Recipe`.
+            (``*.toml``), a :class:`Recipe`, or an :class:`IntegerRecipe` for codes throughout.
         min_elements: tensors with fewer elements stay float (by default the recipe's 1,024).
         on_progress: called after each constant.
 
@@ -72,6 +73,8 @@ def quantize(
         UsageError: there is no such recipe.
         ConversionError: a constant that should be quantized holds NaN or Inf.
     """
+    if isinstance(recipe, IntegerRecipe):
+        return quantize_fully(model, recipe)
     return _Quantizer(model, Recipe.of(recipe, min_elements)).run(on_progress)
 
 
