@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import io
 import json
 import pickle
+import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +60,14 @@ def weights(*shapes: tuple[int, ...], where: str = "layers/dense") -> Change:
 DENSE = weights((4, 3), (3,))
 
 
-def archive(config: Any, fill: Change = DENSE, compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A .keras file."""
-    held = io.BytesIO()
-    with h5py.File(held, "w") as file:
-        fill(file)
+def archive(
+    config: Any, fill: Change | bytes = DENSE, compression: int = zipfile.ZIP_STORED
+) -> bytes:
+    """A .keras file, whose weights are written by ``fill`` or given."""
+    held = io.BytesIO(fill if isinstance(fill, bytes) else b"")
+    if not isinstance(fill, bytes):
+        with h5py.File(held, "w") as file:
+            fill(file)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as content:
         text = config if isinstance(config, str) else json.dumps(config)
@@ -121,6 +127,32 @@ def test_changed_bytes_end_in_a_result_or_an_error() -> None:
                 load(bytes(damaged))
             except OctoliteError as error:
                 assert str(error)  # noqa: PT017
+
+
+ODD = (None, 0, -1, 2**40, 1.5, "", [], {}, [1], True, ["x", 0, 0], {"class_name": "Dense"})
+
+
+def places(item: Any) -> Iterator[tuple[Any, Any]]:
+    """Each place in nested lists and objects: what holds it, and its key."""
+    for key, value in item.items() if isinstance(item, dict) else enumerate(item):
+        yield item, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+@pytest.mark.parametrize("name", ["nested", "recurrent_masked", "attention", "preprocessing"])
+def test_odd_configurations_end_in_a_result_or_an_error(name: str) -> None:
+    rng = random.Random(name)
+    for version in (2, 3):
+        with zipfile.ZipFile(io.BytesIO(Recording(name, version, "keras").content)) as content:
+            text, held = content.read("config.json"), content.read("model.weights.h5")
+        for _ in range(25):
+            config = json.loads(text)
+            for _ in range(2):
+                where, key = rng.choice(list(places(config)))
+                where[key] = copy.deepcopy(rng.choice(ODD))
+            with contextlib.suppress(OctoliteError):
+                load(archive(config, held))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from octolite.errors import InvalidGraphError, UnsupportedError, UsageError, did_you_mean
+from octolite.errors import MISFITS, InvalidGraphError, UnsupportedError, UsageError, did_you_mean
 from octolite.frontends.keras import (  # noqa: F401  (they register lowerings)
     activations,
     attention,
@@ -64,7 +64,10 @@ def load(
         on_progress("reading", 0, 1)
     with ExitStack() as close:
         archive = open_archive(source, close)
-        root = read(archive.config, archive.keras)
+        try:
+            root = read(archive.config, archive.keras)
+        except MISFITS as error:
+            raise InvalidGraphError(f"the model's configuration is damaged: {error}") from error
         structure = root.structure
         if not isinstance(structure, Structure):
             raise UnsupportedError(

@@ -120,9 +120,9 @@ def _read_zip(file: BinaryIO, close: ExitStack) -> Archive:
         facts = parse_json(_member(archive, "metadata.json"), "metadata.json")
     keras = _major(str(facts.get("keras_version", "3")))
     info = archive.getinfo("model.weights.h5")
-    weights: BinaryIO
+    weights: io.RawIOBase | BinaryIO
     if info.compress_type == zipfile.ZIP_STORED:
-        weights = io.BufferedReader(_Window(file, info))  # read where it lies
+        weights = _Window(file, info)  # read where it lies
     else:
         if info.file_size - info.compress_size > SPARE:
             raise FormatError(f"model.weights.h5 claims {info.file_size} bytes, which is too much")

@@ -224,6 +224,11 @@ class Assembly(Target):
     masks: dict[int, tuple[Value, Value]] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
+    def release(self, layer: Layer) -> None:
+        """Forget weights that nothing will ask for again: their first form may be freed."""
+        for key in [k for k in self.weights if k[0] == id(layer)]:
+            self.views.pop(id(self.weights.pop(key)), None)
+
     def note(self, what: str, path: str) -> None:
         where = self.problems.setdefault(what, [])
         if path not in where:
@@ -270,7 +275,7 @@ class Call(Builder):
                 raise InvalidGraphError(f"{self.layer!r} has no weight {name!r} in the file")
             self._check(name, stored.shape, shape)
             array = stored.read()
-            array = array.astype(np.float32) if array.dtype.kind not in "iub" else array
+            array = array.astype(np.float32, copy=False) if array.dtype.kind not in "iub" else array
             constant = Value.constant(self._target.unique(f"{self.layer.path}/{name}"), array)
             self.target.weights[key] = constant
         found = self.target.weights[key]
@@ -434,23 +439,34 @@ def run(
     if entry is None:
         raise UnsupportedError(unknown(layer))
     call = Call(target, layer)
-    given = {k: v for k, v in arguments.items() if k != "training"}
-    _take_masks(call, inputs, given)
-    known = given if entry.arguments is None else entry.arguments
-    for name in [k for k in given if k not in known]:
-        if given.pop(name) not in (None, False):
-            raise UnsupportedError(f"{layer.class_name} called with {name}")
     try:
+        given = _arguments(call, entry, inputs, arguments)
         results = entry.lowering(call, *inputs, **given)
+        _name(call, results)
+        _pass_masks(call, entry, inputs, results)
     except (UnsupportedError, InvalidGraphError):
         raise
     except FAILURES as error:
         reads = ", ".join(map(repr, flat(inputs)))
         kind = "" if isinstance(error, OctoliteError) else f"{type(error).__name__}: "
         raise InvalidGraphError(f"{layer!r} reading ({reads}): {kind}{error}") from error
-    _name(call, results)
-    _pass_masks(call, entry, inputs, results)
     return results
+
+
+def _arguments(
+    call: Call, entry: Entry, inputs: Sequence[Nest], arguments: Mapping[str, Nest]
+) -> dict[str, Nest]:
+    """The arguments that the lowering takes; masks go to the inputs.
+
+    Raises :class:`UnsupportedError` for another that says anything.
+    """
+    given = {k: v for k, v in arguments.items() if k != "training"}
+    _take_masks(call, inputs, given)
+    known = given if entry.arguments is None else entry.arguments
+    for name in [k for k in given if k not in known]:
+        if given.pop(name) not in (None, False):
+            raise UnsupportedError(f"{call.op_type} called with {name}")
+    return given
 
 
 def unknown(layer: Layer) -> str:

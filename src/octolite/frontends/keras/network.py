@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -101,7 +102,7 @@ def _names(spec: Mapping[str, Any], class_name: str, name: str, keras: int) -> t
     if ".ops." in module or module.endswith(".ops") or bare:
         builtin = f"ops.{class_name}"
     elif class_name in ("TFOpLambda", "SlicingOpLambda"):
-        builtin = f"tf.{spec['config'].get('function')}"
+        builtin = f"tf.{config.get('function')}"
     elif module and not module.startswith(("keras", "tf_keras", "tensorflow", "builtins")):
         builtin = f"{module}>{class_name}"  # of the same name as a layer of Keras, maybe
     exact = [f"{class_name}:{name}"]
@@ -346,14 +347,18 @@ def evaluate(
     """
     values: dict[Ref, Value | None] = dict(known)
     called: set[tuple[str, int]] = {(r.layer, r.node) for r in known}
+    remaining = Counter(name for name, _ in structure.steps)
     for key in _order(structure, called):
         its, step = structure.layers[key[0]], structure.steps[key]
         results = _called(target, its, step, values)
         called.add(key)
         for number, value in enumerate(results):
             values[Ref(*key, number)] = value
-        if on_step is not None:
+        remaining[key[0]] -= 1
+        if on_step is not None:  # the whole model, of which no part is called again
             on_step()
+            for inner in its.everything() if not remaining[key[0]] else ():
+                target.release(inner)
     return values
 
 
