@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from octolite.errors import (
     ConversionError,
+    DataError,
     FormatError,
     InvalidGraphError,
     KernelError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from octolite.ops.custom import CustomOperator
     from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
+    from octolite.selection import Selection
 
 _LAZY = {
     "Conversion": "octolite.api",
@@ -45,6 +47,7 @@ _LAZY = {
     "Ledger": "octolite.quantize",
     "Recipe": "octolite.quantize",
     "Rule": "octolite.quantize",
+    "Selection": "octolite.selection",
     "Treatment": "octolite.quantize",
 }
 
@@ -52,6 +55,7 @@ __all__ = [
     "Conversion",
     "ConversionError",
     "CustomOperator",
+    "DataError",
     "FormatError",
     "IntegerRecipe",
     "Interpreter",
@@ -63,6 +67,7 @@ __all__ = [
     "Recipe",
     "Rule",
     "RuntimeModelError",
+    "Selection",
     "ShapeError",
     "SignatureRunner",
     "Treatment",

@@ -14,12 +14,14 @@ from octolite.errors import FormatError, UsageError
 from octolite.frontends import graphdef, savedmodel
 from octolite.ir.graph import Model
 from octolite.quantize import IntegerRecipe, Ledger, Recipe, quantize
+from octolite.selection import Selection
 from octolite.version import __version__
 
 if TYPE_CHECKING:
     from octolite.passes.engine import Explanation
 
 METADATA_KEY = "octolite"
+ALL = Selection()
 HEAD = 64
 """How many of a file's first bytes tell its kind."""
 
@@ -39,7 +41,7 @@ class Kind:
         recognise: whether a source is one: given its path (``None`` for bytes) and its first bytes
             (none of a folder).
         read: reads it; given the source, ``on_progress`` and what is asked for of ``options``.
-        options: which of the arguments that choose parts of a model it knows.
+        options: which fields of a :class:`Selection` it knows.
     """
 
     name: str
@@ -48,53 +50,48 @@ class Kind:
     options: frozenset[str]
 
 
-_ARRAYS = {"input_arrays", "output_arrays", "input_shapes", "allow_custom_ops"}
+_ARRAYS = frozenset({"input_arrays", "output_arrays", "input_shapes", "allow_custom_ops"})
 
 
 def _is_tflite(path: Path | None, head: bytes) -> bool:
     return head[4:8] == b"TFL3"
 
 
-def _open_tflite(source: Source, on_progress: Progress) -> Model:
+def _open_tflite(source: Source, on_progress: Progress, allow_custom_ops: bool = False) -> Model:
     on_progress("Reading", 0, 1)
-    return tflite.open_file(source)
+    return tflite.open_file(source)  # which holds custom operators as it holds others
 
 
 def _is_keras(path: Path | None, head: bytes) -> bool:
     return head.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"))
 
 
-def _load_keras(source: Source, **options: Any) -> Model:
+def _load_keras(source: Source, allow_custom_ops: bool = False, **options: Any) -> Model:
     from octolite.frontends import keras  # here, as h5py takes a while to load
 
-    return keras.load(source, **options)
+    return keras.load(source, **options)  # whose custom layers hold no operators to keep
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("a .tflite file", _is_tflite, _open_tflite, frozenset()),
+    Kind("a .tflite file", _is_tflite, _open_tflite, frozenset({"allow_custom_ops"})),
     Kind(
         "a SavedModel",
         savedmodel.is_saved_model,
         savedmodel.load,
-        frozenset({"tags", "signature", *_ARRAYS}),
+        _ARRAYS | {"tags", "signature"},
     ),
     Kind(
         "a checkpoint with its MetaGraph",
         savedmodel.is_meta_graph,
         savedmodel.load_meta_graph,
-        frozenset({"signature", *_ARRAYS}),
+        _ARRAYS | {"signature"},
     ),
-    Kind(
-        "a Keras model",
-        _is_keras,
-        _load_keras,
-        frozenset({"input_arrays", "output_arrays", "input_shapes"}),
-    ),
+    Kind("a Keras model", _is_keras, _load_keras, _ARRAYS),
     Kind(
         "a frozen GraphDef",
         lambda path, head: True,  # what it seems to be instead is said when it is read
         graphdef.load,
-        frozenset(_ARRAYS),
+        _ARRAYS,
     ),
 )
 """The first row that recognises a source reads it."""
@@ -154,17 +151,11 @@ def convert(
         UnsupportedError: operators that cannot be converted; all are named.
         ConversionError: the graph cannot be rewritten as asked.
     """
+    selection = Selection(
+        input_arrays, output_arrays, input_shapes, tags, signature, allow_custom_ops
+    )
     result = convert_model(
-        source,
-        quantize,
-        input_arrays,
-        output_arrays,
-        input_shapes,
-        tags=tags,
-        signature=signature,
-        min_elements=min_elements,
-        allow_custom_ops=allow_custom_ops,
-        on_progress=on_progress,
+        source, quantize, selection, min_elements=min_elements, on_progress=on_progress
     )
     return result.content
 
@@ -172,39 +163,19 @@ def convert(
 def convert_model(
     source: Source,
     recipe: str | os.PathLike[str] | Recipe | IntegerRecipe = "dynamic",
-    input_arrays: Sequence[str] | None = None,
-    output_arrays: Sequence[str] | None = None,
-    input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+    selection: Selection = ALL,
     *,
-    tags: Sequence[str] | None = None,
-    signature: str | None = None,
     min_elements: int | None = None,
-    allow_custom_ops: bool = False,
-    kind: str | None = None,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
 ) -> Conversion:
     """As :func:`convert`, with the size ledger and the graph beside the bytes.
 
-    ``kind`` names one of :data:`KINDS` which the source is to be, in place of looking.
+    ``explain`` collects what each rewriting rule did, and why it left the rest alone.
     """
-    if isinstance(recipe, IntegerRecipe):
-        chosen: Recipe | IntegerRecipe = recipe
-    else:
-        chosen = Recipe.of(recipe, min_elements)
+    chosen = recipe if isinstance(recipe, IntegerRecipe) else Recipe.of(recipe, min_elements)
     tell: Progress = on_progress or _silent
-    model = load(
-        source,
-        input_arrays,
-        output_arrays,
-        input_shapes,
-        tell,
-        explain,
-        tags=tags,
-        signature=signature,
-        allow_custom_ops=allow_custom_ops,
-        kind=kind,
-    )
+    model = load(source, selection, tell, explain)
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
     model.metadata[METADATA_KEY] = _metadata(chosen)
     tell("Writing", 0, 1)
@@ -219,28 +190,13 @@ def convert_model(
 
 def load(
     source: Source,
-    input_arrays: Sequence[str] | None = None,
-    output_arrays: Sequence[str] | None = None,
-    input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+    selection: Selection = ALL,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
-    *,
-    tags: Sequence[str] | None = None,
-    signature: str | None = None,
-    allow_custom_ops: bool = False,
-    kind: str | None = None,
 ) -> Model:
     """Read a model and rewrite it into the operators that a file will hold, in float."""
     tell: Progress = on_progress or _silent
-    options = {
-        "input_arrays": input_arrays,
-        "output_arrays": output_arrays,
-        "input_shapes": input_shapes,
-        "tags": tags,
-        "signature": signature,
-        "allow_custom_ops": allow_custom_ops or None,
-    }
-    model = _read(source, kind, {k: v for k, v in options.items() if v is not None}, tell)
+    model = _read(source, selection, tell)
     if model.origin is None:  # what is in the format already stays as it is
         passes.optimize(
             model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain
@@ -248,16 +204,17 @@ def load(
     return model
 
 
-def _read(source: Source, name: str | None, options: Mapping[str, Any], tell: Progress) -> Model:
-    """What a kind of that ``name`` reads; with none, the first that recognises ``source``."""
-    if name is not None:
-        kind = next(k for k in KINDS if k.name == name)
+def _read(source: Source, selection: Selection, tell: Progress) -> Model:
+    """What the kind that is said reads; with none, the first that recognises ``source``."""
+    if selection.kind is not None:
+        kind = next(k for k in KINDS if k.name == selection.kind)
     elif isinstance(source, bytes):
         kind = next(k for k in KINDS if k.recognise(None, source[:HEAD]))
     else:
         path = Path(source)
         head = _head(path)
         kind = next(k for k in KINDS if k.recognise(path, head))
+    options = selection.options()
     if unknown := options.keys() - kind.options:
         raise UsageError(f"{kind.name} has no {' or '.join(sorted(unknown))} to choose")
     return kind.read(source, **options, on_progress=tell)

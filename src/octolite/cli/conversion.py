@@ -12,6 +12,7 @@ import click
 
 from octolite.cli import console
 from octolite.errors import UsageError
+from octolite.selection import Selection
 
 if TYPE_CHECKING:
     from octolite.passes.engine import Event
@@ -25,17 +26,11 @@ class Job:
     source: str
     output: str
     recipe: str | Path
-    input_arrays: Sequence[str] | None = None
-    output_arrays: Sequence[str] | None = None
-    input_shapes: dict[str, list[int]] | None = None
+    selection: Selection
     min_elements: int | None = None
     quiet: bool = False
     verbose: bool = False
     as_json: bool = False
-    allow_custom_ops: bool = False
-    kind: str | None = None
-    tags: Sequence[str] | None = None
-    signature: str | None = None
 
 
 def run(job: Job) -> None:
@@ -54,14 +49,8 @@ def run(job: Job) -> None:
         result = convert_model(
             source,
             job.recipe,
-            job.input_arrays,
-            job.output_arrays,
-            job.input_shapes,
-            tags=job.tags,
-            signature=job.signature,
+            job.selection,
             min_elements=job.min_elements,
-            allow_custom_ops=job.allow_custom_ops,
-            kind=job.kind,
             on_progress=tell,
             explain=explain,
         )

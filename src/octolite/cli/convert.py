@@ -9,6 +9,7 @@ import click
 from octolite.cli import conversion
 from octolite.cli.console import fails_clearly
 from octolite.errors import UsageError
+from octolite.selection import Selection
 
 
 @click.command()
@@ -68,22 +69,18 @@ def command(
     if quantize and recipe:
         raise UsageError("--quantize and --recipe both say how weights are stored; give one")
     names, shapes = _parse_inputs(inputs)
-    job = conversion.Job(
-        model,
-        output,
-        Path(recipe) if recipe else quantize or "dynamic",
+    selection = Selection(
         names,
         list(outputs) or None,
         shapes,
-        min_elements,
-        quiet,
-        verbose,
-        as_json,
+        conversion.parse_names(tags),
+        signature,
         allow_custom_ops,
-        tags=conversion.parse_names(tags),
-        signature=signature,
     )
-    conversion.run(job)
+    chosen = Path(recipe) if recipe else quantize or "dynamic"
+    conversion.run(
+        conversion.Job(model, output, chosen, selection, min_elements, quiet, verbose, as_json)
+    )
 
 
 def _parse_inputs(inputs: tuple[str, ...]) -> tuple[list[str] | None, dict[str, list[int]] | None]:

@@ -7,6 +7,7 @@ import click
 from octolite.cli import conversion
 from octolite.cli.console import fails_clearly
 from octolite.errors import UsageError
+from octolite.selection import Selection
 from octolite.version import __version__
 
 
@@ -99,21 +100,19 @@ def main(
     ((source, kind),) = given
     names = conversion.parse_names(input_arrays)
     integers = "float16" if quantize_to_float16 else "dynamic"
+    selection = Selection(
+        names,
+        conversion.parse_names(output_arrays),
+        conversion.parse_shapes(input_shapes, names),
+        conversion.parse_names(saved_model_tag_set),
+        saved_model_signature_key,
+        allow_custom_ops,
+        kind,
+    )
+    recipe = integers if post_training_quantize else "none"
     conversion.run(
         conversion.Job(
-            source,
-            output_file,
-            integers if post_training_quantize else "none",
-            names,
-            conversion.parse_names(output_arrays),
-            conversion.parse_shapes(input_shapes, names),
-            quiet=quiet,
-            verbose=verbose,
-            as_json=as_json,
-            kind=kind,
-            allow_custom_ops=allow_custom_ops,
-            tags=conversion.parse_names(saved_model_tag_set),
-            signature=saved_model_signature_key,
+            source, output_file, recipe, selection, quiet=quiet, verbose=verbose, as_json=as_json
         )
     )
 
