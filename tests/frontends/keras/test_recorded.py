@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 import octolite
-from octolite import ir
+from octolite import ir, tflite
 from octolite.frontends import keras
 from tests.frontends.keras.recorded import ALL, Recording
 from tests.recorded import relative_error, sqnr
@@ -78,3 +78,23 @@ def test_weights_in_8_bits(recording: Recording) -> None:
     for a, b in zip(run(octolite.Interpreter, content, recording.feeds), recording.expected,
                     strict=True):  # fmt: skip
         assert sqnr(a, b) > 15
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"),
+    [
+        (  # one that reads backward finds one that reads forward
+            "recurrent",
+            {
+                "UNIDIRECTIONAL_SEQUENCE_LSTM": 2,
+                "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
+                "UNIDIRECTIONAL_SEQUENCE_RNN": 3,
+            },
+        ),  # fmt: skip
+        ("bidirectional", {"BIDIRECTIONAL_SEQUENCE_LSTM": 4, "BIDIRECTIONAL_SEQUENCE_RNN": 1}),
+    ],
+)
+def test_recurrent_layers_become_operators(name: str, operators: dict[str, int]) -> None:
+    content = octolite.convert(Recording(name, 3, "keras").content)
+    found = tflite.read(content).main.operators()
+    assert {k: found[k] for k in operators} == operators
