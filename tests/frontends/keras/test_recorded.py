@@ -90,7 +90,7 @@ def test_weights_in_8_bits(recording: Recording) -> None:
                 "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
                 "UNIDIRECTIONAL_SEQUENCE_RNN": 3,
             },
-        ),  # fmt: skip
+        ),
         ("bidirectional", {"BIDIRECTIONAL_SEQUENCE_LSTM": 4, "BIDIRECTIONAL_SEQUENCE_RNN": 1}),
     ],
 )
