@@ -121,9 +121,9 @@ def convert(
 ) -> bytes:
     """Convert a trained TensorFlow model to a ``.tflite`` file.
 
-    What kind of model it is, is found by looking: a SavedModel's folder, a
-    ``.meta`` file beside its checkpoint, a frozen GraphDef, binary or text, or a ``.tflite`` file,
-    whose float weights are stored as the recipe says while all else in it stays as it is.
+    What kind of model it is, is found by looking: a SavedModel's folder, a ``.meta`` file beside
+    its checkpoint, a file that Keras saved, a frozen GraphDef, binary or text, or a ``.tflite``
+    file, whose float weights are stored as the recipe says while all else in it stays as it is.
 
     Args:
         source: the model's path, or the bytes of its file.
