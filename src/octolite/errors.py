@@ -11,6 +11,7 @@
     ├── ShapeError            tensors that do not fit an operator
     ├── ConversionError       a graph that cannot be rewritten as asked
     ├── RuntimeModelError     a model that fails while it runs
+    ├── DataError             a sample that cannot be read or fed to a model
     └── KernelError           code could not be generated, compiled or loaded
 
 A message names the node, the operator and the tensors, says what was expected and what was
@@ -60,6 +61,10 @@ class ConversionError(OctoliteError):
 
 class RuntimeModelError(OctoliteError, RuntimeError):
     """The model failed while it ran: a bad index, an input of the wrong shape or type."""
+
+
+class DataError(OctoliteError):
+    """A sample cannot be read, or is nothing that a model could be fed or judged by."""
 
 
 class KernelError(OctoliteError):
