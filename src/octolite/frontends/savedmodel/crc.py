@@ -54,8 +54,12 @@ def _fold(words: Array, lanes: int, state: int) -> Array:
     first = len(words) % lanes or lanes
     row[lanes - first :] = words[:first]
     row[lanes - first] ^= np.uint32(state)
+    part = np.empty_like(row)
     for begin in range(first, len(words), lanes):
-        row = low[row & 0xFFFF] ^ high[row >> 16] ^ words[begin : begin + lanes]
+        np.take(low, row & 0xFFFF, out=part, mode="clip")
+        np.take(high, row >> 16, out=row, mode="clip")
+        row ^= part
+        row ^= words[begin : begin + lanes]
     return row
 
 
