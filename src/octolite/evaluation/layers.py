@@ -108,7 +108,7 @@ class Layer:
 
 
 def plain(item: Any) -> Any:
-    """``item`` in JSON's types: dataclasses as dictionaries, numbers that are not finite ``None``."""
+    """``item`` in JSON's types; numbers that are not finite become ``None``."""
     if is_dataclass(item):
         return {f.name: plain(getattr(item, f.name)) for f in fields(item)}
     if isinstance(item, dict):

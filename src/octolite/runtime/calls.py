@@ -39,11 +39,12 @@ class Callees:
         threads: int,
         memory_limit: int,
         call_limit: int = CALL_LIMIT,
+        apart: bool = False,
     ) -> None:
         called = callees_first(graphs)
         trust_what_is_assigned(called)
         budget = Budget(memory_limit)
-        self._prepared = {id(graph): prepare(graph, hybrid, budget) for graph in called}
+        self._prepared = {id(graph): prepare(graph, hybrid, budget, apart) for graph in called}
         self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
         self._executor = executor
         self._threads = threads
@@ -55,6 +56,10 @@ class Callees:
     def prepared(self, graph: Graph) -> Prepared:
         """What has been prepared of one of the graphs."""
         return self._prepared[id(graph)]
+
+    def adopt(self, other: Callees) -> None:
+        """Run the graphs of ``other``, too."""
+        self._prepared |= other._prepared
 
     def distrust_variables(self) -> None:
         """Inputs have shapes that the file rules out: so may what is assigned to variables."""

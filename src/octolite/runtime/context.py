@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octolite.errors import RuntimeModelError, UsageError
-from octolite.ir.graph import Value, called_by
+from octolite.ir.graph import Node, Value, called_by
 from octolite.ir.types import Array, TensorType
 from octolite.ops.control import Effectful
 from octolite.runtime.arena import allocate
@@ -148,6 +148,8 @@ class Context:
             native.extend(steps)
             owners.extend([step.unit] * len(steps))
             checks.extend((step.unit, check) for check in asked)
+            if self.plan.apart:
+                flush()
         flush()
         return schedule
 
@@ -196,18 +198,35 @@ class Context:
             self._busy.release()
         return 0
 
+    def walk(self) -> Iterator[Node]:
+        """Run everything once, a node at a time; gives each node when it has run.
+
+        The plan keeps tensors apart. Raises as :meth:`run` does.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise UsageError(REFUSED[BUSY])
+        try:
+            for item in self.schedule:
+                self._run_item(item)
+                yield (item.owners[0] if isinstance(item, NativeRun) else item.unit).node
+        finally:
+            self._busy.release()
+
     def _go_through(self, timings: dict[int, Timing] | None) -> None:
         for item in self.schedule:
-            if isinstance(item, NativeRun):
-                self._run_native(item, timings)
-                continue
-            start = time.perf_counter_ns()
-            self._run_step(item)
-            if timings is not None:
-                kernel = item.unit.kernel
-                label = "NumPy" if kernel is None else kernel.label
-                span = Span("reference", 0, start, time.perf_counter_ns())
-                _note(timings, item.unit, label, 0, span.end - start, [span])
+            self._run_item(item, timings)
+
+    def _run_item(self, item: NativeRun | Step, timings: dict[int, Timing] | None = None) -> None:
+        if isinstance(item, NativeRun):
+            self._run_native(item, timings)
+            return
+        start = time.perf_counter_ns()
+        self._run_step(item)
+        if timings is not None:
+            kernel = item.unit.kernel
+            label = "NumPy" if kernel is None else kernel.label
+            span = Span("reference", 0, start, time.perf_counter_ns())
+            _note(timings, item.unit, label, 0, span.end - start, [span])
 
     def _run_native(self, item: NativeRun, timings: dict[int, Timing] | None) -> None:
         spent = None if timings is None else np.zeros(len(item.owners), np.int64)

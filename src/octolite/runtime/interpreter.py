@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from octolite.errors import UsageError, did_you_mean
-from octolite.ir.graph import Graph, Signature, Value
+from octolite.ir.graph import Graph, Node, Signature, Value
 from octolite.ir.types import Array
 from octolite.ops.custom import CustomOperator, user_operators
 from octolite.runtime import arguments
@@ -37,6 +37,8 @@ class Interpreter:
             dequantized once, in float, whichever costs less; ``"always"`` and ``"never"`` force.
         memory_limit: bytes that the tensors of a graph may take, and constants that are decoded
             or evaluated; a model (or an input shape) that would need more is refused.
+        preserve_all_tensors: keep intermediate results, too, for :meth:`get_tensor` and
+            :meth:`steps`. Takes more memory and time: nothing is joined, no memory is reused.
         call_limit: how often an operator of control flow may run graphs, one way or another, in
             one :meth:`invoke`; a loop that would go on is stopped by an error.
 
@@ -57,6 +59,7 @@ class Interpreter:
         memory_limit: int = MEMORY_LIMIT,
         call_limit: int = CALL_LIMIT,
         custom_operators: Mapping[str, CustomOperator] | None = None,
+        preserve_all_tensors: bool = False,
     ) -> None:
         source = arguments.model_source(model_path, model_content)
         if hybrid not in HYBRID_MODES:
@@ -69,11 +72,18 @@ class Interpreter:
         self._threads = num_threads or len(os.sched_getaffinity(0))
         self._executor = Executor(self._threads)
         self._memory_limit = memory_limit
+        self._preserves = bool(preserve_all_tensors)
         entered = [self._model.main, *(s.graph for s in self._model.signatures)]
         # As the file has them: preparing a graph makes it read other values.
         self._listed = {id(graph): list(graph.values()) for graph in entered}
         self._callees = Callees(
-            entered, hybrid, self._executor, self._threads, memory_limit, call_limit
+            entered,
+            hybrid,
+            self._executor,
+            self._threads,
+            memory_limit,
+            call_limit,
+            self._preserves,
         )
         self._enter(self._model.main)
 
@@ -254,7 +264,8 @@ class Interpreter:
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor: an input, an output, a constant or a variable.
 
-        Raises :class:`octolite.UsageError` for an intermediate tensor, whose memory is reused.
+        Raises :class:`octolite.UsageError` for an intermediate tensor, whose memory is reused
+        unless the interpreter was made with ``preserve_all_tensors``.
         """
         place = self._lasting.get(tensor_index) if isinstance(tensor_index, int) else None
         return (self._present(tensor_index) if place is None else place).copy()
@@ -266,7 +277,7 @@ class Interpreter:
 
     def _lasts(self, value: Value) -> bool:
         """Whether no other tensor takes the memory of ``value`` while the model runs."""
-        is_input = id(value) in self._shapes
+        is_input = self._preserves or id(value) in self._shapes
         return is_input or value.is_variable or self._graph.is_output(value)
 
     def _present(self, index: int) -> Array:
@@ -277,7 +288,8 @@ class Interpreter:
         if not self._lasts(value):
             raise UsageError(
                 f"tensor {index} ({value.name!r}) is an intermediate result, whose memory is "
-                "reused; make it an output of the model to read it"
+                "reused; make it an output of the model to read it, or the interpreter with "
+                "preserve_all_tensors=True"
             )
         array = context.arrays.get(id(value))
         if array is None:
@@ -295,6 +307,18 @@ class Interpreter:
         context = self._context or self._ready("invoke()")
         if refused := context.call():
             raise UsageError(REFUSED[refused])
+
+    def steps(self) -> Iterator[Node]:
+        """Run the model once, an operator at a time; gives each operator's node when it has run.
+
+        In between, results may be read and changed (:meth:`get_tensor`, :meth:`set_tensor`,
+        :meth:`index_of`). Raises as :meth:`invoke` does, and :class:`octolite.UsageError` unless
+        the interpreter was made with ``preserve_all_tensors``.
+        """
+        context = self._ready("steps()")
+        if not self._preserves:
+            raise UsageError("steps() needs an interpreter made with preserve_all_tensors=True")
+        return context.walk()
 
     def profile(self, runs: int = 10) -> list[Timing]:
         """Run ``runs`` times and give each operator's time, in nanoseconds, run by run."""
@@ -346,6 +370,11 @@ class Interpreter:
     def num_threads(self) -> int:
         """How many threads compute."""
         return self._threads
+
+    @property
+    def graph(self) -> Graph:
+        """What runs; weights that run in another form than the file has are other values there."""
+        return self._graph
 
     def index_of(self, value: Value) -> int:
         """The index of one of the model's values."""

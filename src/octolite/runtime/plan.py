@@ -78,7 +78,8 @@ Slots = dict[int, Slot]
 class Plan:
     """The order of work, every tensor's type, and an offset for those in the arena.
 
-    ``memory_limit`` holds for tensors whose size shows only while the model runs, too.
+    ``memory_limit`` holds for tensors whose size shows only while the model runs, too. ``apart``:
+    all tensors keep their memory, so that steps may be run one by one.
 
     Nobody changes a plan once it is made; contexts on several threads share it.
     """
@@ -89,6 +90,7 @@ class Plan:
     offsets: dict[int, int]
     arena_bytes: int
     memory_limit: int = MEMORY_LIMIT
+    apart: bool = False
 
 
 def make_plan(
@@ -119,9 +121,9 @@ def make_plan(
         check_memory(unit.node, sum(s.nbytes or 0 for s in tensors.values()), memory_limit)
         if not _fold(slots, unit):
             steps.append(_place(slots, unit, threads, tables))
-    plan = _lay_out(graph, slots, steps)
+    plan = _lay_out(graph, slots, steps, prepared.apart)
     check_memory(f"graph {graph.name!r}", plan.arena_bytes + tables.taken, memory_limit)
-    return replace(plan, memory_limit=memory_limit)
+    return replace(plan, memory_limit=memory_limit, apart=prepared.apart)
 
 
 def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
@@ -199,10 +201,12 @@ def launch_of(
 # Memory --------------------------------------------------------------------------------------
 
 
-def _lay_out(graph: Graph, slots: Slots, steps: Sequence[Step]) -> Plan:
-    """Give every tensor of known size a place, and every launch its scratch."""
+def _lay_out(graph: Graph, slots: Slots, steps: Sequence[Step], apart: bool) -> Plan:
+    """Give every tensor of known size a place (its own if ``apart``), each launch its scratch."""
     spans = _spans(graph, slots, steps)
-    homes = _homes(graph, slots, steps, spans)
+    if apart:
+        spans = {key: [-1, FOREVER] for key in spans}
+    homes = {} if apart else _homes(graph, slots, steps, spans)
     keys = [k for k in spans if k not in homes and slots[k].nbytes is not None]
     blocks = [Block(slots[k].nbytes or 0, *spans[k]) for k in keys]
     scratch = [0 if step.launch is None else step.launch.scratch_bytes for step in steps]

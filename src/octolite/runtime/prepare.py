@@ -71,20 +71,26 @@ class Prepared:
     """Ids of values that are never negative, and not spread evenly."""
     finer: frozenset[int] = frozenset()
     """Of these, the ones whose blocks of channels have much finer ranges than the whole."""
+    apart: bool = False
+    """Every node is a unit of its own, and every tensor keeps its memory."""
 
 
-def prepare(graph: Graph, hybrid: Hybrid = "auto", budget: Budget | None = None) -> Prepared:
+def prepare(
+    graph: Graph, hybrid: Hybrid = "auto", budget: Budget | None = None, apart: bool = False
+) -> Prepared:
     """Evaluate what is constant and build a kernel for every node that has one.
+
+    ``apart``: no node is joined to another, and no tensor takes another's memory.
 
     Raises what an operator raises for constants that do not fit it, with the node named, and
     :class:`RuntimeModelError` when what is evaluated or packed takes more than ``budget`` has left.
     """
     known = {id(v): v.data for v in graph.constants() if v.data is not None}
     budget = budget or Budget()
-    prepared = Prepared(graph, known=known)
+    prepared = Prepared(graph, known=known, apart=apart)
     prepared.rectified = rectified_values(graph)
     prepared.finer = finer_values(graph, prepared.rectified)
-    additions = residual.additions(graph)
+    additions = {} if apart else residual.additions(graph)
     sums: dict[int, Unit] = {}
     for node in graph.nodes:
         op = node.op
@@ -107,7 +113,8 @@ def prepare(graph: Graph, hybrid: Hybrid = "auto", budget: Budget | None = None)
                 sums[id(addition)] = unit
         else:
             known.update(zip(map(id, node.outputs), results, strict=True))
-    prepared.units = fuse(graph, prepared.units)
+    if not apart:
+        prepared.units = fuse(graph, prepared.units)
     return prepared
 
 
