@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from octolite import ir, passes
@@ -181,3 +183,34 @@ def test_a_change_of_scale_is_no_identity() -> None:
     graph = b.returns(b.op("DEQUANTIZE", y))
     passes.optimize(Model([graph]))
     assert operators(graph) == "RESHAPE DEQUANTIZE"
+
+
+def test_changes_are_told_pass_by_pass_and_rule_by_rule() -> None:
+    """Whoever looks sees a graph without nodes that are on their way out, and harms nothing."""
+    seen: list[tuple[str, tuple[str, ...]]] = []
+
+    def look(what: str, model: Model) -> None:
+        ir.verify(model.main)
+        seen.append((what, tuple(node.op.name for node in model.main.nodes)))
+
+    def network() -> ir.Graph:
+        b = Builder()
+        x = b.op("FULLY_CONNECTED", b.input(2, 8), gaussian(4, 8), None)
+        x = b.op("RELU", b.op("ADD", x, gaussian(4)))
+        return b.returns(b.op("NEG", b.op("NEG", x)))
+
+    watched, alone = network(), network()
+    passes.optimize(Model([watched]), on_change=look)
+    passes.optimize(Model([alone]))
+    assert ir.dump(watched) == ir.dump(alone)
+    names = [name for name, _ in seen]
+    assert "fuse into products" in names
+    assert "fuse activations" in names
+    assert seen[-1][1] == tuple(node.op.name for node in alone.nodes)
+
+    seen.clear()
+    ruled = network()
+    passes.optimize(Model([ruled]), on_rule=look)
+    assert ir.dump(ruled) == ir.dump(alone)
+    assert {"ShiftIntoBias", "FuseActivation"} <= {name for name, _ in seen}
+    assert all(a != b for a, b in pairwise(nodes for _, nodes in seen))

@@ -14,7 +14,7 @@ What the engine sees to, so that no rule has to:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -140,6 +140,9 @@ class Explanation:
 
 # -- running rules ------------------------------------------------------------------------------
 
+OnRule = Callable[[str], None]
+"""Called with a rule's name each time that it has rewritten something, the graph fit to be seen."""
+
 MAX_SWEEPS = 200
 
 
@@ -147,10 +150,15 @@ class Rewriter:
     """Runs rules over one graph, sweep after sweep, until none of them fires."""
 
     def __init__(
-        self, graph: Graph, rules: Sequence[Rule], explain: Explanation | None = None
+        self,
+        graph: Graph,
+        rules: Sequence[Rule],
+        explain: Explanation | None = None,
+        on_rule: OnRule | None = None,
     ) -> None:
         self.graph = graph
         self.explain = explain
+        self.on_rule = on_rule
         self._dead: set[int] = set()
         self._by_root: dict[str, list[Rule]] = {}
         for rule in rules:
@@ -200,6 +208,8 @@ class Rewriter:
                 self.explain.record(Event(rule.name, tuple(n.name for n in match.nodes), reason))
             if reason is None:
                 self._apply(rule, match)
+                if self.on_rule is not None:
+                    self._show(rule, self.on_rule)
                 return True
         return False
 
@@ -267,6 +277,14 @@ class Rewriter:
             producers = [v.producer for v in dead.inputs if v is not None]
             dead.inputs = ()
             stack += [p for p in producers if p is not None]
+
+    def _show(self, rule: Rule, on_rule: OnRule) -> None:
+        """Let the graph be looked at without what is dead, which the sweep still holds."""
+        held = self.graph.nodes
+        self.graph.nodes = [n for n in held if id(n) not in self._dead]
+        self.graph.sort()
+        on_rule(rule.name)
+        self.graph.nodes = held
 
     def _tidy(self) -> None:
         self.graph.nodes = [n for n in self.graph.nodes if id(n) not in self._dead]

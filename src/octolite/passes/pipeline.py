@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from octolite.errors import ConversionError
@@ -23,10 +24,30 @@ from octolite.passes import (
     slices,
     unrolled,
 )
-from octolite.passes.engine import Explanation, Rewriter, Rule
+from octolite.passes.engine import Explanation, OnRule, Rewriter, Rule
 
 OnPass = Callable[[str, int, int], None]
 """Called after a pass with its name, its number in the round, and how many a round has."""
+
+OnChange = Callable[[str, Model], None]
+"""Called with the name of what has changed the model, and the model as it is then."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of what while a model is rewritten.
+
+    Attributes:
+        on_pass: called after each pass.
+        explain: collects what each rule did and why it declined.
+        on_change: called after each pass that changed something.
+        on_rule: called after each change of each rule, within a pass.
+    """
+
+    on_pass: OnPass | None = None
+    explain: Explanation | None = None
+    on_change: OnChange | None = None
+    on_rule: OnChange | None = None
 
 
 class Pass(Protocol):
@@ -34,7 +55,7 @@ class Pass(Protocol):
 
     @property
     def name(self) -> str: ...
-    def run(self, graph: Graph, explain: Explanation | None) -> int:
+    def run(self, graph: Graph, explain: Explanation | None, on_rule: OnRule | None) -> int:
         """Rewrite ``graph``; returns how much was changed, 0 when there is nothing to do."""
         ...
 
@@ -46,8 +67,8 @@ class Rules:
     name: str
     rules: Sequence[Rule]
 
-    def run(self, graph: Graph, explain: Explanation | None) -> int:
-        return Rewriter(graph, self.rules, explain).run()
+    def run(self, graph: Graph, explain: Explanation | None, on_rule: OnRule | None) -> int:
+        return Rewriter(graph, self.rules, explain, on_rule).run()
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,7 @@ class Step:
     name: str
     function: Callable[[Graph], int]
 
-    def run(self, graph: Graph, explain: Explanation | None) -> int:
+    def run(self, graph: Graph, explain: Explanation | None, on_rule: OnRule | None) -> int:
         return self.function(graph)
 
 
@@ -79,14 +100,26 @@ PIPELINE: tuple[Pass, ...] = (
 MAX_ROUNDS = 20
 
 
+RECURRENT: tuple[tuple[str, Callable[[Graph, Explanation | None], int]], ...] = (
+    ("loops become recurrent layers", recurrent.fuse),
+    ("equal steps become recurrent layers", unrolled.fuse),
+    ("two directions become one layer", bidirectional.pair),
+)
+"""What runs once the pipeline has settled, until one of them has changed something."""
+
+
 def optimize(
-    model: Model, on_pass: OnPass | None = None, explain: Explanation | None = None
+    model: Model,
+    on_pass: OnPass | None = None,
+    explain: Explanation | None = None,
+    *,
+    on_change: OnChange | None = None,
+    on_rule: OnChange | None = None,
 ) -> int:
     """Rewrite every graph of ``model`` in place, pass after pass, until nothing changes.
 
     Args:
-        on_pass: called after each pass.
-        explain: collects what each rule did and why it declined.
+        on_pass, explain, on_change, on_rule: see :class:`Watch`.
 
     Returns:
         how many changes were made.
@@ -94,31 +127,44 @@ def optimize(
     Raises:
         ConversionError: the graph contradicts itself about a shape.
     """
+    watch = Watch(on_pass, explain, on_change, on_rule)
     total = 0
     while True:
         # What a graph gives is known better once it has been rewritten: callers come after it.
         graphs = callees_first(model.graphs)
-        total += sum(_settle(graph, on_pass, explain) for graph in graphs)
+        total += sum(_settle(model, graph, watch) for graph in graphs)
         callers = loops.callers_of(model)
-        changed = loops.simplify(model)
+        changed = _told(watch, model, "simplify loops", loops.simplify(model))
         # A called graph may run often, and the operators' states would go on from run to run.
         once = [graph for graph in graphs if id(graph) not in callers]
-        for step in (recurrent.fuse, unrolled.fuse, bidirectional.pair):
-            changed = changed or sum(step(graph, explain) for graph in once)
+        for name, step in RECURRENT:
+            changed = changed or _told(
+                watch, model, name, sum(step(graph, explain) for graph in once)
+            )
         loops.drop_graphs(model, callers)
         if not changed:
             return total
         total += changed
 
 
-def _settle(graph: Graph, on_pass: OnPass | None, explain: Explanation | None) -> int:
+def _told(watch: Watch, model: Model, name: str, changed: int) -> int:
+    """``changed``, which is told to who watches changes."""
+    if changed and watch.on_change is not None:
+        watch.on_change(name, model)
+    return changed
+
+
+def _settle(model: Model, graph: Graph, watch: Watch) -> int:
     total = 0
+    on_rule = None
+    if watch.on_rule is not None:
+        on_rule = partial(_tell_rule, watch.on_rule, model)
     for _ in range(MAX_ROUNDS):
         changed = 0
         for number, step in enumerate(PIPELINE, 1):
-            changed += step.run(graph, explain)
-            if on_pass is not None:
-                on_pass(step.name, number, len(PIPELINE))
+            changed += _told(watch, model, step.name, step.run(graph, watch.explain, on_rule))
+            if watch.on_pass is not None:
+                watch.on_pass(step.name, number, len(PIPELINE))
         if not changed:
             return total
         total += changed
@@ -126,3 +172,7 @@ def _settle(graph: Graph, on_pass: OnPass | None, explain: Explanation | None) -
         f"graph {graph.name!r} still changes after {MAX_ROUNDS} rounds of all passes; this is a "
         "defect in Octolite, please report it"
     )
+
+
+def _tell_rule(tell: OnChange, model: Model, rule: str) -> None:
+    tell(rule, model)
