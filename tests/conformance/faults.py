@@ -71,7 +71,7 @@ class Fault:
 
 FAULTS = (
     Fault(["EXPAND_DIMS", "FILL"], TYPES, "copies where strings lie, not the strings", of_strings),
-    Fault(["RESHAPE", "SQUEEZE"], [STRING], "copies where a string lies, not it", of_a_scalar),
+    Fault(["RESHAPE", "SQUEEZE", "SLICE"], [STRING], "copies where a string lies, not it", of_a_scalar),
     Fault(["TRANSPOSE"], TYPES, "leaves the result of a scalar as it was", of_a_scalar),
     Fault(
         ["REDUCE_MAX", "REDUCE_MIN"],

@@ -53,7 +53,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="is a folder"):
         graphdef.load(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
-    with pytest.raises(FormatError, match="SavedModel folder"):
+    with pytest.raises(FormatError, match="a SavedModel's folder"):
         graphdef.load(str(tmp_path))
 
 
