@@ -6,7 +6,7 @@ The networks are those of ``tests/networks``, fetched from their packages the fi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 import octolite
 from benchmarks.measure import Timing, machine, summary, take_turns
+from benchmarks.report import table
 from tests.networks import agreement, fetch
 from tests.networks.catalogue import NETWORKS, Network
 
@@ -80,14 +81,6 @@ def timings(network: Network, content: bytes, threads: int, rounds: int) -> dict
 
 def _ours(content: bytes) -> octolite.Interpreter:
     return octolite.Interpreter(model_content=content)
-
-
-def table(headings: tuple[str, ...], rows: Any) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield f"| {' | '.join(headings)} |"
-    yield "|---" * len(headings) + "|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
 
 
 def put(page: str, name: str, text: str) -> str:

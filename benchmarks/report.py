@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -91,3 +91,11 @@ def _markdown(title: str, columns: Iterable[str], lines: Iterable[list[str]]) ->
     ruled = ["|---" + "|--:" * (len(names) - 1) + "|"]
     rows = ["| " + " | ".join(line) + " |" for line in (names, *lines)]
     return "\n".join([title, "", rows[0], *ruled, *rows[1:], ""])
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield f"| {' | '.join(headings)} |"
+    yield "|---" * len(headings) + "|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
