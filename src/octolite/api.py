@@ -18,7 +18,7 @@ from octolite.selection import Selection
 from octolite.version import __version__
 
 if TYPE_CHECKING:
-    from octolite.passes.engine import Explanation
+    from octolite.passes import Explanation, OnChange
 
 METADATA_KEY = "octolite"
 ALL = Selection()
@@ -27,6 +27,9 @@ HEAD = 64
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
+
+Edit = Callable[[Model], object]
+"""Changes a model in place."""
 
 Source = str | os.PathLike[str] | bytes
 """A model: the path of a file or of a folder, or the bytes of a file."""
@@ -166,18 +169,33 @@ def convert_model(
     selection: Selection = ALL,
     *,
     min_elements: int | None = None,
+    edits: Sequence[Edit] = (),
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
+    on_change: OnChange | None = None,
+    on_rule: OnChange | None = None,
 ) -> Conversion:
     """As :func:`convert`, with the size ledger and the graph beside the bytes.
 
-    ``explain`` collects what each rewriting rule did, and why it left the rest alone.
+    Args:
+        source: as there.
+        recipe: likewise; an :class:`octolite.quantize.IntegerRecipe` makes all of it codes.
+        selection: what kind of model it is, and which part of it is meant.
+        min_elements: tensors with fewer elements stay float.
+        edits: change the model as it was read, before anything is rewritten.
+        on_progress: told what is being done, how much of it is done and how much there is.
+        explain: collects what each rewriting rule did, and why it left the rest alone.
+        on_change: told of the model as it was read, after each pass that changed it, and as it is
+            written, with a name for the state.
+        on_rule: told of each change that a rule makes, with the rule's name.
     """
     chosen = recipe if isinstance(recipe, IntegerRecipe) else Recipe.of(recipe, min_elements)
     tell: Progress = on_progress or _silent
-    model = load(source, selection, tell, explain)
+    model = load(source, selection, tell, explain, edits, on_change, on_rule)
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
     model.metadata[METADATA_KEY] = _metadata(chosen)
+    if on_change is not None:
+        on_change("as it is written", model)
     tell("Writing", 0, 1)
     if model.origin is None:
         model.description = f"Converted by Octolite {__version__}"
@@ -193,13 +211,27 @@ def load(
     selection: Selection = ALL,
     on_progress: Progress | None = None,
     explain: Explanation | None = None,
+    edits: Sequence[Edit] = (),
+    on_change: OnChange | None = None,
+    on_rule: OnChange | None = None,
 ) -> Model:
-    """Read a model and rewrite it into the operators that a file will hold, in float."""
+    """Read a model and rewrite it into the operators that a file will hold, in float.
+
+    Takes what :func:`convert_model` takes.
+    """
     tell: Progress = on_progress or _silent
     model = _read(source, selection, tell)
+    if on_change is not None:
+        on_change("as it was read", model)
+    for edit in edits:
+        edit(model)
     if model.origin is None:  # what is in the format already stays as it is
         passes.optimize(
-            model, on_pass=lambda name, n, of: tell("Optimizing", n, of), explain=explain
+            model,
+            on_pass=lambda name, n, of: tell("Optimizing", n, of),
+            explain=explain,
+            on_change=on_change,
+            on_rule=on_rule,
         )
     return model
 

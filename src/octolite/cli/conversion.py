@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from octolite.cli import console
+from octolite.cli.pictures import READ, WRITTEN, Pictures
 from octolite.errors import UsageError
+from octolite.ir.graph import Model
 from octolite.selection import Selection
 
 if TYPE_CHECKING:
+    from octolite.api import Conversion
     from octolite.passes.engine import Event
-    from octolite.quantize import Ledger
+    from octolite.quantize import IntegerRecipe, Ledger
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One conversion as the command line asks for it."""
+    """One conversion as the command line asks for it.
+
+    Attributes:
+        source: the model's path.
+        output: the path of the file to write.
+        recipe, selection, min_elements, edits: as ``octolite.convert_model`` takes them.
+        form: what is written: TFLITE, or GRAPHVIZ_DOT for a drawing.
+        pictures: a folder for a drawing of each state of the model.
+        every_change: these are states after each change of each rule, not of a pass.
+        summary: a folder for the ledger and drawings of the first and the last state.
+        quiet, verbose, as_json: what is printed.
+    """
 
     source: str
     output: str
-    recipe: str | Path
+    recipe: str | Path | IntegerRecipe
     selection: Selection
     min_elements: int | None = None
+    edits: Sequence[Callable[[Model], object]] = ()
+    form: str = "TFLITE"
+    pictures: str | None = None
+    every_change: bool = False
+    summary: str | None = None
     quiet: bool = False
     verbose: bool = False
     as_json: bool = False
@@ -45,26 +64,64 @@ def run(job: Job) -> None:
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     explain = Explanation() if job.verbose else None
+    draw = _draughtsman(job)
     with console.progress(not (job.quiet or job.as_json)) as tell:
         result = convert_model(
             source,
             job.recipe,
             job.selection,
             min_elements=job.min_elements,
+            edits=job.edits,
             on_progress=tell,
             explain=explain,
+            on_change=draw,
+            on_rule=draw if job.every_change else None,
         )
-    console.write_file(output, result.content)
+    size = _write(job, result)
     if explain is not None:
         for event in explain.events:
             click.echo(describe(event), err=True)
     for rule in result.ledger.unused:
         click.echo(f"warning: no weight fits the recipe's rule {json.dumps(rule)}", err=True)
     if job.as_json:
-        facts = {"output": str(output), "bytes": len(result.content)}
-        console.print_json(facts | {"ledger": result.ledger.as_dict()})
+        console.print_json(_facts(job, result, size))
     elif not job.quiet:
-        report(result.ledger, output, len(result.content))
+        report(result.ledger, output, size)
+
+
+def _draughtsman(job: Job) -> Callable[[str, Model], None] | None:
+    """What draws the states of the model that are asked for."""
+    sets = []
+    if job.pictures is not None:
+        sets.append(Pictures(Path(job.pictures)))
+    if job.summary is not None:
+        sets.append(Pictures(Path(job.summary), (READ, WRITTEN)))
+    if not sets:
+        return None
+
+    def draw(name: str, model: Model) -> None:
+        for pictures in sets:
+            pictures.draw(name, model)
+
+    return draw
+
+
+def _write(job: Job, result: Conversion) -> int:
+    """Write what is asked for; returns the bytes of the main file."""
+    content = result.content
+    if job.form == "GRAPHVIZ_DOT":
+        from octolite.drawing import dot
+
+        content = dot(result.model).encode()
+    console.write_file(job.output, content)
+    if job.summary is not None:
+        text = json.dumps(_facts(job, result, len(content)), indent=2)
+        console.write_file(Path(job.summary) / "ledger.json", text.encode())
+    return len(content)
+
+
+def _facts(job: Job, result: Conversion, size: int) -> dict[str, Any]:
+    return {"output": job.output, "bytes": size, "ledger": result.ledger.as_dict()}
 
 
 def describe(event: Event) -> str:
@@ -92,26 +149,13 @@ def parse_names(text: str | None) -> list[str] | None:
     return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
 
 
-def parse_shapes(text: str | None, names: Sequence[str] | None) -> dict[str, list[int]] | None:
-    """``1,224,224,3:1,10`` → a shape for each input array, in their order.
-
-    Raises :class:`UsageError`.
-    """
-    if text is None:
-        return None
-    if not names:
-        raise UsageError("--input_shapes needs --input_arrays, whose order it follows")
-    parts = text.split(":")
-    if len(parts) != len(names):
+def shapes_by_name(
+    shapes: Sequence[Sequence[int]], names: Sequence[str]
+) -> dict[str, Sequence[int]]:
+    """A shape for each input array, in their order. Raises :class:`UsageError`."""
+    if len(shapes) != len(names):
         raise UsageError(
-            f"--input_shapes gives {len(parts)} shapes and --input_arrays {len(names)} names; "
+            f"--input_shapes gives {len(shapes)} shapes and --input_arrays {len(names)} names; "
             "shapes are separated by colons, extents by commas"
         )
-    return {name: _extents(part) for name, part in zip(names, parts, strict=True)}
-
-
-def _extents(text: str) -> list[int]:
-    try:
-        return [int(d) for d in text.split(",") if d.strip()]
-    except ValueError:
-        raise UsageError(f"{text!r} is no shape; write extents as in 1,224,224,3") from None
+    return dict(zip(names, shapes, strict=True))

@@ -8,6 +8,7 @@ import click
 
 from octolite.cli import conversion
 from octolite.cli.console import fails_clearly
+from octolite.cli.flags import read_shape
 from octolite.errors import UsageError
 from octolite.selection import Selection
 
@@ -79,7 +80,16 @@ def command(
     )
     chosen = Path(recipe) if recipe else quantize or "dynamic"
     conversion.run(
-        conversion.Job(model, output, chosen, selection, min_elements, quiet, verbose, as_json)
+        conversion.Job(
+            model,
+            output,
+            chosen,
+            selection,
+            min_elements,
+            quiet=quiet,
+            verbose=verbose,
+            as_json=as_json,
+        )
     )
 
 
@@ -93,5 +103,12 @@ def _parse_inputs(inputs: tuple[str, ...]) -> tuple[list[str] | None, dict[str, 
             raise UsageError(f"input {name!r} is given twice")
         names.append(name)
         if shape:
-            shapes |= conversion.parse_shapes(shape, [name]) or {}
+            shapes[name] = _shape(shape)
     return names or None, shapes or None
+
+
+def _shape(text: str) -> list[int]:
+    try:
+        return read_shape(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no shape; write extents as in 1,224,224,3") from None

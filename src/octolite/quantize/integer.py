@@ -13,7 +13,7 @@ Integer-Arithmetic-Only Inference", section 3, and TFLite's quantization specifi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,9 @@ from octolite.quantize.ledger import Action, Entry, Ledger, stored_bytes
 Range = tuple[float, float]
 """The least and the largest real value."""
 
+Means = Mapping[str, tuple[float, float]] | Sequence[tuple[float, float]]
+"""Mean and standard deviation, by an input's name or in the order of inputs."""
+
 STEPS = 255
 """Between the least and the largest code of uint8."""
 
@@ -38,26 +41,32 @@ class IntegerRecipe:
     """A model of uint8 codes throughout.
 
     Attributes:
-        means: input name → (mean, standard deviation): ``real = (code - mean) / deviation``. An
-            input that is left out has the range that the graph states.
+        means: input name → (mean, standard deviation): ``real = (code - mean) / deviation``; or
+            the pairs in the order of all inputs. An input that is left out has the range that the
+            graph states.
         default_range: for activations whose range nothing states; ``None``: that is an error.
         float_inputs: inputs stay float32, and a QUANTIZE follows them.
+        float_outputs: outputs stay float32, and a DEQUANTIZE gives them.
         join_ranges: all that a CONCATENATION joins, and its result, have one scale.
     """
 
     name: str = "uint8"
-    means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    means: Means = field(default_factory=dict)
     default_range: Range | None = None
     float_inputs: bool = False
+    float_outputs: bool = False
     join_ranges: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in plain types, for JSON."""
         return {
             "name": self.name,
-            "means": {name: list(pair) for name, pair in self.means.items()},
+            "means": {name: list(pair) for name, pair in self.means.items()}
+            if isinstance(self.means, Mapping)
+            else [list(pair) for pair in self.means],
             "default_range": None if self.default_range is None else list(self.default_range),
             "float_inputs": self.float_inputs,
+            "float_outputs": self.float_outputs,
             "join_ranges": self.join_ranges,
         }
 
@@ -76,6 +85,63 @@ def quantize_fully(model: Model, recipe: IntegerRecipe) -> Ledger:
             "convert one signature, or quantize its weights only"
         )
     return _Quantizer(model.main, recipe).run()
+
+
+def take_codes(model: Model, means: Means = ()) -> None:
+    """Let the inputs of real numbers be uint8 codes, which a DEQUANTIZE makes real.
+
+    What computes with them stays as it is. ``means`` is that of an :class:`IntegerRecipe`; an
+    input that it leaves out has the range that the graph states.
+
+    Raises :class:`UsageError` for an input without either.
+    """
+    graph = model.main
+    limits = {id(value): found for value, found in stated_inputs(graph, means)}
+    for value in graph.inputs:
+        if value.dtype is not FLOAT32:
+            continue
+        known = limits.get(id(value), value.range)
+        if known is None:
+            raise UsageError(
+                f"nothing says what the codes of input {value.name!r} mean: give its mean and "
+                "deviation (--mean_values and --std_dev_values)"
+            )
+        real = Value(f"{value.name}/real", FLOAT32, value.shape)
+        real.range, value.range = value.range, None
+        first = next((n for n in graph.nodes if n in value.uses), None)
+        graph.replace(value, real)
+        value.dtype, value.quant = UINT8, parameters(known)
+        graph.add(operator_class("DEQUANTIZE")(), [value], real.name, before=first, outputs=[real])
+        for signature in model.signatures:
+            if signature.graph is graph:
+                signature.outputs.update(
+                    {n: real for n, v in signature.outputs.items() if v is value}
+                )
+
+
+def stated_inputs(graph: Graph, means: Means) -> Iterator[tuple[Value, Range]]:
+    """The real inputs for which ``means`` has a mean and a deviation, with the range of codes.
+
+    Raises :class:`UsageError` for names and pairs that fit none.
+    """
+    inputs = {v.name: v for v in graph.inputs}
+    if not isinstance(means, Mapping):
+        if means and len(means) != len(inputs):
+            raise UsageError(
+                f"there are {len(means)} means and deviations and {len(inputs)} inputs "
+                f"({', '.join(inputs)}); give one of each for every input, in order"
+            )
+        pairs = zip(inputs, means, strict=False)
+        means = {name: pair for name, pair in pairs if inputs[name].dtype is FLOAT32}
+    for name, (mean, deviation) in means.items():
+        if name not in inputs or inputs[name].dtype is not FLOAT32:
+            raise UsageError(
+                f"mean and deviation are given for {name!r}, and the model's inputs of real "
+                f"numbers are {', '.join(n for n, v in inputs.items() if v.dtype is FLOAT32)}"
+            )
+        if not deviation > 0 or not math.isfinite(mean + deviation):
+            raise UsageError(f"{name!r}: a mean of {mean} with the deviation {deviation}")
+        yield inputs[name], (-mean / deviation, (STEPS - mean) / deviation)
 
 
 def parameters(limits: Range) -> Quant:
@@ -113,17 +179,8 @@ class _Quantizer:
     # -- ranges ---------------------------------------------------------------------------------
 
     def see_inputs(self) -> None:
-        inputs = {v.name: v for v in self.graph.inputs}
-        for name, (mean, deviation) in self.recipe.means.items():
-            if name not in inputs or inputs[name].dtype is not FLOAT32:
-                raise UsageError(
-                    f"mean and deviation are given for {name!r}, and the model's inputs of real "
-                    f"numbers are {', '.join(n for n, v in inputs.items() if v.dtype is FLOAT32)}"
-                )
-            if not deviation > 0 or not math.isfinite(mean + deviation):
-                raise UsageError(f"{name!r}: a mean of {mean} with the deviation {deviation}")
-            limits = (-mean / deviation, (STEPS - mean) / deviation)
-            self.ranges[id(inputs[name])] = limits
+        for value, limits in stated_inputs(self.graph, self.recipe.means):
+            self.ranges[id(value)] = limits
         default = self.recipe.default_range
         if default is not None and not (default[0] < default[1]):
             raise UsageError(f"the default range goes from {default[0]} to {default[1]}")
@@ -249,6 +306,10 @@ class _Quantizer:
                 self.quantize_input(value)
             else:
                 value.dtype, value.quant = UINT8, self.quants[id(value)]
+        if self.recipe.float_outputs:
+            for value in dict.fromkeys(self.graph.outputs):
+                if value.producer is not None and id(value) in self.quants:
+                    self.dequantize_output(value)
 
     def quantize_input(self, value: Value) -> None:
         codes = Value(f"{value.name}/quantized", UINT8, value.shape, quant=self.quants[id(value)])
@@ -257,6 +318,17 @@ class _Quantizer:
         self.graph.add(
             operator_class("QUANTIZE")(), [value], codes.name, before=first, outputs=[codes]
         )
+
+    def dequantize_output(self, value: Value) -> None:
+        codes = Value(f"{value.name}/quantized", UINT8, value.shape, quant=value.quant)
+        producer, outputs = value.producer, list(self.graph.outputs)
+        assert producer is not None
+        producer.outputs = tuple(codes if v is value else v for v in producer.outputs)
+        codes.producer = producer
+        self.graph.replace(value, codes)
+        self.graph.outputs = outputs
+        value.dtype, value.quant = FLOAT32, None
+        self.graph.add(operator_class("DEQUANTIZE")(), [codes], value.name, outputs=[value])
 
     def refuse_what_cannot_run(self) -> None:
         lines = [f"  - {node}" for node in self.graph.nodes if not _runs(node)]
