@@ -195,10 +195,14 @@ class Operator(ABC):
     keeps_absent: ClassVar[bool] = False  # absent inputs are marked in a file even at the end
     dtype_versions: ClassVar[Mapping[DType, int]] = {}
     cases: ClassVar[Sequence[Case]]
+    _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclass(frozen=True)(cls)
+        # Fields only: code generated for two hundred classes would be a fifth of what importing
+        # takes, so that making, comparing and printing are written once, below.
+        dataclass(init=False, eq=False, repr=False)(cls)
+        cls._defaults = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if abstract:
             return
         for part in ("name", "inputs", "infer", "cases"):
@@ -214,6 +218,28 @@ class Operator(ABC):
         if unknown:
             raise TypeError(f"operator class {cls.__name__}: no input called {sorted(unknown)}")
         REGISTRY[cls.name] = cls
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - self._defaults.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no attribute {', '.join(sorted(unknown))}")
+        self.__dict__.update(self._defaults | given)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(self.__dict__[name] for name in self._defaults)))
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._defaults)
+        return f"{type(self).__qualname__}({given})"
 
     # -- what a subclass gives ----------------------------------------------------------------
 
