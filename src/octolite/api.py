@@ -133,8 +133,9 @@ def convert(
         quantize: ``"dynamic"`` stores weights in int8 for hybrid operators, ``"weights"`` stores
             them in int8 and computes in float everywhere, ``"float16"`` stores halves,
             ``"none"`` changes nothing; the path of a recipe's file (``*.toml``) or a
-            :class:`octolite.Recipe` says it weight by weight. An :class:`octolite.IntegerRecipe`
-            asks for uint8 codes throughout.
+            :class:`octolite.Recipe` says it weight by weight. ``"uint8"`` or an
+            :class:`octolite.IntegerRecipe` makes everything codes, from the ranges that a model
+            trained with simulated quantization states.
         input_arrays: names of the inputs; the Placeholders when ``None``.
         output_arrays: names of the outputs; the nodes that nothing consumes when ``None``.
         input_shapes: extents by input name, -1 or ``None`` for one that stays open.
@@ -189,7 +190,7 @@ def convert_model(
             written, with a name for the state.
         on_rule: told of each change that a rule makes, with the rule's name.
     """
-    chosen = recipe if isinstance(recipe, IntegerRecipe) else Recipe.of(recipe, min_elements)
+    chosen = _chosen(recipe, min_elements)
     tell: Progress = on_progress or _silent
     model = load(source, selection, tell, explain, edits, on_change, on_rule)
     ledger = quantize(model, chosen, on_progress=lambda n, of: tell("Quantizing weights", n, of))
@@ -204,6 +205,20 @@ def convert_model(
         content = tflite.rewrite(model)
     tell("Writing", 1, 1)
     return Conversion(content, ledger, model)
+
+
+def _chosen(
+    recipe: str | os.PathLike[str] | Recipe | IntegerRecipe, min_elements: int | None
+) -> Recipe | IntegerRecipe:
+    if recipe == IntegerRecipe().name:
+        recipe = IntegerRecipe()
+    if not isinstance(recipe, IntegerRecipe):
+        return Recipe.of(recipe, min_elements)
+    if min_elements is not None:
+        raise UsageError(
+            "min_elements is given for a model of codes throughout, where no tensor stays float"
+        )
+    return recipe
 
 
 def load(

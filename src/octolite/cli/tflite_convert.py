@@ -6,9 +6,8 @@ What the flags are called and what they take is in :data:`GROUPS`, which of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -35,13 +34,10 @@ from octolite.cli.flags import (
     check,
     one_of,
 )
+from octolite.cli.numbers import Numbers
 from octolite.errors import UnsupportedError, UsageError
 from octolite.selection import Selection
 from octolite.version import __version__
-
-if TYPE_CHECKING:
-    from octolite.ir.graph import Model
-    from octolite.quantize import IntegerRecipe
 
 TYPE = one_of("FLOAT", "QUANTIZED_UINT8", UINT8="QUANTIZED_UINT8", INT8="INT8")
 OPERATORS = ("TFLITE_BUILTINS", "SELECT_TF_OPS")
@@ -108,13 +104,13 @@ GROUPS: tuple[Group, ...] = (
         "Weights in fewer bits, after training",
         (
             Flag(
-                "--post_training_quantize", SWITCH, "recipe",
+                "--post_training_quantize", SWITCH, "numbers.weights",
                 "Store weights in 8 bits: a quarter of the size, and hybrid operators that "
                 "compute in int8. Inputs and outputs stay float.",
                 also=("--quantize_weights",),
             ),
             Flag(
-                "--quantize_to_float16", SWITCH, "recipe",
+                "--quantize_to_float16", SWITCH, "numbers.weights",
                 "With --post_training_quantize: store weights in 16 bits, as halves.",
             ),
         ),
@@ -123,47 +119,47 @@ GROUPS: tuple[Group, ...] = (
         "Models trained with simulated quantization",
         (
             Flag(
-                "--inference_type", TYPE, "recipe",
+                "--inference_type", TYPE, "numbers.throughout",
                 "FLOAT (default), or QUANTIZED_UINT8 (also UINT8): codes of 8 bits throughout, "
                 "with the ranges that the graph's FakeQuant nodes state.",
             ),
             Flag(
-                "--inference_input_type", TYPE, "integers.float_inputs",
+                "--inference_input_type", TYPE, "numbers.coded_inputs",
                 "What the inputs are, where they differ from --inference_type: FLOAT puts a "
                 "QUANTIZE behind them, QUANTIZED_UINT8 a DEQUANTIZE.",
             ),
             Flag(
-                "--inference_output_type", TYPE, "integers.float_outputs",
+                "--inference_output_type", TYPE, "numbers.coded_outputs",
                 "What the outputs are, where they differ from --inference_type: FLOAT puts a "
                 "DEQUANTIZE in front of them.",
             ),
             Flag(
-                "--mean_values", NUMBERS, "means",
+                "--mean_values", NUMBERS, "numbers.means",
                 "The code that stands for 0, for each input: "
                 "real = (code - mean) / deviation. 128 and 127 for images in -1…1.",
                 also=("--mean_value",),
             ),
             Flag(
-                "--std_dev_values", NUMBERS, "means",
+                "--std_dev_values", NUMBERS, "numbers.means",
                 "How many codes make 1, for each input; with --mean_values.",
                 also=("--std_dev_value",),
             ),
             Flag(
-                "--default_ranges_min", NUMBER, "integers.default_range",
+                "--default_ranges_min", NUMBER, "numbers.default_range",
                 "The least value of every tensor whose range nothing states: for trying out what "
                 "speed a model would have, not for its results.",
             ),
             Flag(
-                "--default_ranges_max", NUMBER, "integers.default_range",
+                "--default_ranges_max", NUMBER, "numbers.default_range",
                 "The largest value, likewise.",
             ),
             Flag(
-                "--change_concat_input_ranges", SWITCH, "integers.join_ranges",
+                "--change_concat_input_ranges", SWITCH, "numbers.join_ranges",
                 "Let all that is concatenated have the range that holds them all, so that codes "
                 "are copied as they are.",
             ),
             Flag(
-                "--reorder_across_fake_quant", SWITCH, "edits",
+                "--reorder_across_fake_quant", SWITCH, "numbers.move_ranges",
                 "Where a FakeQuant lies between a layer and the bias, factor or activation that "
                 "becomes part of it, let its range hold for the whole. Without this flag such a "
                 "layer has no range.",
@@ -257,6 +253,9 @@ RELATIONS: tuple[Relation, ...] = (
     Needs(("--mean_values",), ("--std_dev_values",), "each input has both"),
     Needs(("--std_dev_values",), ("--mean_values",), "each input has both"),
     Needs(
+        ("--inference_output_type=QUANTIZED_UINT8",), (UINT8,), "a float model gives floats",
+    ),
+    Needs(
         ("--mean_values",), (UINT8, UINT8_INPUT),
         "they tell what the codes of an input mean, and without it the inputs are float",
     ),
@@ -306,15 +305,15 @@ def main(quiet: bool, verbose: bool, as_json: bool, **values: Any) -> None:
     check(given, RELATIONS)
     _check_operators(given)
     source, kind = next((given[flag], kind) for flag, kind in SOURCES.items() if given[flag])
-    job = _asked(given, "job.")
+    job, numbers = _asked(given, "job."), _numbers(given)
     if "output" not in job:
         raise UsageError("--output_file is missing: give the file to write")
     conversion.run(
         conversion.Job(
             source,
-            recipe=_recipe(given),
+            recipe=numbers.recipe(),
             selection=_selection(given, kind),
-            edits=_edits(given),
+            edits=numbers.edits(),
             quiet=quiet,
             verbose=verbose,
             as_json=as_json,
@@ -341,27 +340,24 @@ def _selection(given: Mapping[str, Any], kind: str) -> Selection:
     return Selection(kind=kind, **asked)
 
 
-def _recipe(given: Mapping[str, Any]) -> str | IntegerRecipe:
-    """How numbers are stored."""
+def _numbers(given: Mapping[str, Any]) -> Numbers:
+    asked = _asked(given, "numbers.")
     for flag in ("--inference_type", "--inference_input_type", "--inference_output_type"):
         if given[flag] == "INT8":
             raise UnsupportedError(
                 f"{flag}=INT8: models that compute with codes throughout have uint8 here, as "
                 "QUANTIZED_UINT8 asks for; --post_training_quantize stores weights in int8"
             )
-    if given["--inference_type"] != "QUANTIZED_UINT8":
-        if given["--inference_output_type"] == "QUANTIZED_UINT8":
-            raise UsageError(f"--inference_output_type=QUANTIZED_UINT8 needs {UINT8}")
-        integers = "float16" if given["--quantize_to_float16"] else "dynamic"
-        return integers if given["--post_training_quantize"] else "none"
-    from octolite.quantize import IntegerRecipe
-
-    asked = _asked(given, "integers.")
+    for what in ("throughout", "coded_inputs", "coded_outputs"):
+        if what in asked:
+            asked[what] = asked[what] == "QUANTIZED_UINT8"
+    if given["--post_training_quantize"]:
+        asked["weights"] = "float16" if given["--quantize_to_float16"] else "dynamic"
+    else:
+        asked["weights"] = "none"
     if "default_range" in asked:
         asked["default_range"] = (given["--default_ranges_min"], given["--default_ranges_max"])
-    for ends in ("float_inputs", "float_outputs"):
-        asked[ends] = asked.get(ends) == "FLOAT"
-    return IntegerRecipe(means=_means(given), **asked)
+    return Numbers(**asked | {"means": _means(given)})
 
 
 def _means(given: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
@@ -379,21 +375,6 @@ def _means(given: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
             "give a mean and a deviation for each input"
         )
     return tuple(zip(means, deviations, strict=True))
-
-
-def _edits(given: Mapping[str, Any]) -> list[Callable[[Model], object]]:
-    """What is changed in the graph before anything is rewritten."""
-    edits: list[Callable[[Model], object]] = []
-    if given["--reorder_across_fake_quant"]:
-        from octolite.passes.ranges import move_past_products
-
-        edits.append(move_past_products)
-    coded = given["--inference_input_type"] == "QUANTIZED_UINT8"
-    if coded and given["--inference_type"] != "QUANTIZED_UINT8":
-        from octolite.quantize.integer import take_codes
-
-        edits.append(partial(take_codes, means=_means(given)))
-    return edits
 
 
 def _check_operators(given: Mapping[str, Any]) -> None:
