@@ -78,7 +78,7 @@ def test_shared_places_change_no_bit(seed: int, monkeypatch: pytest.MonkeyPatch)
     content, threads = write(Model([graph])), 1 + seed % 2
     feeds = [random.normal(size=SHAPE).astype(np.float32) for _ in graph.inputs]
     shared = run(content, feeds, threads)
-    monkeypatch.setattr("octolite.runtime.plan._homes", lambda *arguments: {})
+    monkeypatch.setattr("octolite.runtime.plan.homes_of", lambda *arguments: {})
     monkeypatch.setattr("octolite.runtime.plan.assign", one_behind_the_other)
     for result, alone in zip(shared, run(content, feeds, threads), strict=True):
         np.testing.assert_array_equal(result, alone)

@@ -68,7 +68,12 @@ class VarHandle(Effectful):
         return [TensorType(RESOURCE, HANDLE)]
 
     def flow(self, session: Session, arrays: Sequence[Array]) -> Sequence[Array]:
-        return [session.state.handle(("variable", self.container, self.shared_name))]
+        return [session.state.handle(self.key)]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells the variable from all other resources."""
+        return "variable", self.container, self.shared_name
 
     @staticmethod
     def _assigned(graph: Graph, node: Node) -> list[Value]:
@@ -128,7 +133,7 @@ class ReadVariable(Effectful):
         value = session.state.get(arrays[0], np.ndarray)
         if value is None:
             raise RuntimeModelError("the variable is read before anything has been assigned to it")
-        if value.dtype != self.dtype.numpy or not _fits(value.shape, self.shape):
+        if value.dtype != self.dtype.numpy or not fits(value.shape, self.shape):
             raise RuntimeModelError(
                 f"the variable holds {value.dtype} of shape {value.shape}; what reads it declares "
                 f"{self.dtype} of shape {self.shape}"
@@ -141,7 +146,8 @@ class ReadVariable(Effectful):
     )
 
 
-def _fits(found: Sequence[int], declared: Shape | None) -> bool:
+def fits(found: Shape, declared: Shape | None) -> bool:
+    """Whether a shape is one that ``declared`` allows."""
     return declared is None or (
         len(found) == len(declared)
         and all(d is None or d == f for f, d in zip(found, declared, strict=True))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from octolite.errors import RuntimeModelError
-from octolite.ir.types import Array
+from octolite.ir.types import Array, DType
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ class State:
         self._numbers: dict[Hashable, int] = {}
         self._things: dict[int, Any] = {}
         self._own: dict[Hashable, Any] = {}
+        self._homes: dict[Hashable, Array] = {}
 
     def handle(self, name: Hashable) -> Array:
         """The handle of ``name``, the same whenever it is asked for."""
@@ -45,6 +46,19 @@ class State:
                 f"{kind.__name__}"
             )
         return thing
+
+    def home(self, name: Hashable, dtype: DType, shape: tuple[int, ...]) -> Array:
+        """The memory of the variable ``name``, which has one type for good. It outlasts
+        :meth:`reset`, what it holds does not."""
+        if name not in self._homes:
+            self._homes[name] = np.zeros(shape, dtype.numpy)
+        return self._homes[name]
+
+    def leave_homes(self) -> None:
+        """Variables may have any type from now on; they hold what they held."""
+        for name, array in self._homes.items():
+            self.put(self.handle(name), array)
+        self._homes = {}
 
     def own(self, key: Hashable) -> Any:
         """What an operator has kept under ``key``; ``None`` at first."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakSet
 
 from octolite.errors import RuntimeModelError
-from octolite.ir.graph import Graph, callees_first
+from octolite.ir.graph import Graph, Value, callees_first
 from octolite.ir.types import Array
 from octolite.ops.state import State
 from octolite.runtime.budget import CALL_LIMIT, MOST_NESTED, Budget
 from octolite.runtime.context import Context
 from octolite.runtime.executor import Executor
-from octolite.runtime.plan import make_plan
+from octolite.runtime.plan import Plan, make_plan
 from octolite.runtime.prepare import Hybrid, Prepared, prepare
-from octolite.runtime.variables import trust_what_is_assigned, untold
+from octolite.runtime.variables import Name, lower, settled, trust_what_is_assigned, untold
 
 MOST_PLANS = 8
 """Plans, with their memory, that are kept for one graph; shapes seen longest ago give way."""
@@ -44,8 +45,10 @@ class Callees:
         called = callees_first(graphs)
         trust_what_is_assigned(called)
         budget = Budget(memory_limit)
-        self._prepared = {id(graph): prepare(graph, hybrid, budget, apart) for graph in called}
+        self._plain = {id(graph): prepare(graph, hybrid, budget, apart) for graph in called}
+        self._prepared = self._lowered({} if apart else settled(called))
         self._contexts: dict[int, OrderedDict[Shapes, Context]] = {}
+        self._bound: WeakSet[Context] = WeakSet()
         self._executor = executor
         self._threads = threads
         self._memory_limit = memory_limit
@@ -53,24 +56,50 @@ class Callees:
         self._calls = self._depth = 0
         self.state = State()
 
-    def prepared(self, graph: Graph) -> Prepared:
-        """What has been prepared of one of the graphs."""
-        return self._prepared[id(graph)]
+    def _lowered(self, variables: Mapping[Name, Value]) -> dict[int, Prepared]:
+        return {key: lower(prepared, variables) for key, prepared in self._plain.items()}
+
+    def plan(self, graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> Plan:
+        """The plan of one of the graphs for inputs of ``shapes``; see :func:`make_plan`."""
+        return make_plan(self._prepared[id(graph)], shapes, self._threads, self._memory_limit)
+
+    def homes(self, context: Context) -> dict[int, Array]:
+        """The memory of the named variables that the plan of ``context`` knows, by their ids."""
+        plan = context.plan
+        if plan.variables:
+            self._bound.add(context)
+        return {
+            id(value): self.state.home(name, value.dtype, plan.slots[id(value)].extents or ())
+            for name, value in plan.variables.items()
+        }
 
     def adopt(self, other: Callees) -> None:
         """Run the graphs of ``other``, too."""
+        self._plain |= other._plain
         self._prepared |= other._prepared
 
     def distrust_variables(self) -> None:
         """Inputs have shapes that the file rules out: so may what is assigned to variables."""
-        for unit in (u for p in self._prepared.values() for u in p.units):
+        for unit in (u for p in self._plain.values() for u in p.units):
             unit.op = untold(unit.op)
+        self._prepared = self._lowered({})
+        self._contexts.clear()
+        self.state.leave_homes()
+        for context in self._bound:
+            context.expire()
+
+    def reset(self) -> None:
+        """Forget all state, and what has been initialised."""
+        self.state.reset()
+        for contexts in self._contexts.values():
+            for context in contexts.values():
+                context.reset_variables()
 
     def clone(self, executor: Executor) -> Callees:
         """The same graphs with memory and state of their own, run by ``executor``."""
         other = copy.copy(self)
         other.state = State()
-        other._contexts, other._executor = {}, executor
+        other._contexts, other._bound, other._executor = {}, WeakSet(), executor
         other._calls = other._depth = 0
         return other
 
@@ -122,7 +151,7 @@ class Callees:
         context = contexts.get(shapes)
         if context is None:
             inputs = {id(v): s for v, s in zip(graph.inputs, shapes, strict=True)}
-            plan = make_plan(self._prepared[id(graph)], inputs, self._threads, self._memory_limit)
+            plan = self.plan(graph, inputs)
             context = Context(plan, self._executor, self._threads, self)
             contexts[shapes] = context
             while len(contexts) > (1 if self._bytes(contexts) > self._memory_limit else MOST_PLANS):

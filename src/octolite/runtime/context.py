@@ -15,15 +15,23 @@ from octolite.errors import RuntimeModelError, UsageError
 from octolite.ir.graph import Node, Value, called_by
 from octolite.ir.types import Array, TensorType
 from octolite.ops.control import Effectful
+from octolite.runtime import executor
 from octolite.runtime.arena import allocate
 from octolite.runtime.budget import Budget, check_memory, check_results, size_of
-from octolite.runtime.executor import BUSY, REFUSED, Executor, Program
+from octolite.runtime.executor import BUSY, Executor, Program
 from octolite.runtime.plan import Plan, Slot, Step, launch_of
 from octolite.runtime.prepare import Unit, naming
 
 if TYPE_CHECKING:
     from octolite.kernels.launch import Launch
     from octolite.runtime.calls import Callees
+
+STALE = -1
+REFUSED = executor.REFUSED | {
+    STALE: "inputs of another graph that shares its variables have been resized; call "
+    "allocate_tensors() again"
+}
+"""Why a context was not run, by what ``call`` gave."""
 
 
 @dataclass(slots=True)
@@ -62,31 +70,37 @@ class Context:
     """Memory for one plan, and the plan bound to it; a second thread that runs it is refused.
 
     ``callees`` runs the graphs of control flow. ``call``: runs everything once and gives 0, or
-    why it did not (:data:`~octolite.runtime.executor.REFUSED`): the one native call itself, where
-    all is compiled.
+    why it did not (:data:`REFUSED`): the one native call itself, where all is compiled and what is
+    to be done once is done.
     """
 
     def __init__(self, plan: Plan, executor: Executor, threads: int, callees: Callees) -> None:
         self.plan = plan
         self.callees = callees
+        self.expired = False
         self.executor = executor
         self.threads = threads
         self.arena = allocate(plan.arena_bytes)
-        self.arrays: dict[int, Array] = {}
+        self.arrays: dict[int, Array] = callees.homes(self)
+        self._memory = [self.arena, *self.arrays.values()]
+        self._placed = {*self.arrays, *plan.offsets, *plan.aliases}
         for value in plan.graph.values():
             slot = plan.slots[id(value)]
             if slot.data is not None:
                 self.arrays[id(value)] = slot.data
             elif id(value) in plan.offsets:
                 self.arrays[id(value)] = self._view(slot, plan.offsets[id(value)])
+            elif id(value) in plan.aliases:
+                home = self.arrays[plan.aliases[id(value)]]
+                self.arrays[id(value)] = home.reshape(slot.extents or ())
         self.variables = [v for v in plan.graph.values() if v.is_variable and id(v) in self.arrays]
-        self.reset_variables()
         self.schedule = self._bind()
         self._busy = threading.Lock()
-        self.call: Callable[[], int] = self._attempt
+        self._again: Callable[[], int] = self._attempt
         match self.schedule:
             case [NativeRun(program, _, [])]:
-                self.call = program.call
+                self._again = program.call
+        self.reset_variables()
 
     def _view(self, slot: Slot, offset: int) -> Array:
         extents, size = slot.extents, slot.nbytes
@@ -96,8 +110,15 @@ class Context:
 
     def reset_variables(self) -> None:
         """Set all state to what stands for zero, as it is before the first run."""
+        self._begun = not self.plan.once
+        ready = self._begun and not self.expired
+        self.call: Callable[[], int] = self._again if ready else self._attempt
         for value in self.variables:
             self.arrays[id(value)].fill(value.initial)
+
+    def expire(self) -> None:
+        """Run no more: variables are no longer what was planned for."""
+        self.expired, self.call = True, self._attempt
 
     def take_variables(self, other: Context) -> None:
         """Go on from the state of ``other``; a variable of another shape there starts anew."""
@@ -107,9 +128,13 @@ class Context:
             mine[...] = theirs if kept else value.initial
 
     def feed(self, arrays: Sequence[Array]) -> None:
-        """Set the graph's inputs, in order; they have the shapes that were planned for."""
-        for value, array in zip(self.plan.graph.inputs, arrays, strict=True):
-            if id(value) in self.plan.offsets:
+        """Set the graph's inputs, in order; they have the shapes that were planned for. Those that
+        nothing needs are left as they are."""
+        graph = self.plan.graph
+        for value, array in zip(graph.inputs, arrays, strict=True):
+            if not value.uses and not graph.is_output(value):
+                continue
+            if id(value) in self._placed:
                 np.copyto(self.arrays[id(value)], array)
             else:
                 self.arrays[id(value)] = array
@@ -137,8 +162,6 @@ class Context:
                     gathered.clear()
 
         for step in self.plan.steps:
-            if not self._moves(step):
-                continue
             if step.launch is None:
                 flush()
                 schedule.append(step)
@@ -152,15 +175,6 @@ class Context:
                 flush()
         flush()
         return schedule
-
-    def _moves(self, step: Step) -> bool:
-        """Whether a step has anything to do: a view that lies where its source lies has not."""
-        node = step.unit.node
-        if not step.unit.op.view or node.inputs[0] is None:
-            return True
-        offsets = self.plan.offsets
-        source, result = id(node.inputs[0]), id(node.output)
-        return offsets.get(source, -1) != offsets.get(result, -2)
 
     def _steps(
         self, unit: Unit, launch: Launch, scratch: Array
@@ -190,6 +204,8 @@ class Context:
             raise UsageError(REFUSED[refused])
 
     def _attempt(self, timings: dict[int, Timing] | None = None) -> int:
+        if self.expired:
+            return STALE
         if not self._busy.acquire(blocking=False):
             return BUSY
         try:
@@ -203,6 +219,8 @@ class Context:
 
         The plan keeps tensors apart. Raises as :meth:`run` does.
         """
+        if self.expired:
+            raise UsageError(REFUSED[STALE])
         if not self._busy.acquire(blocking=False):
             raise UsageError(REFUSED[BUSY])
         try:
@@ -213,6 +231,10 @@ class Context:
             self._busy.release()
 
     def _go_through(self, timings: dict[int, Timing] | None) -> None:
+        if not self._begun:
+            for step in self.plan.once:
+                self._run_item(step, timings)
+            self._begun, self.call = True, self._again
         for item in self.schedule:
             self._run_item(item, timings)
 
@@ -280,8 +302,8 @@ class Context:
     def _store(self, value: Value, array: Array, borrowed: bool) -> None:
         """Keep a result; what lies in memory that will be used again (``borrowed``) is copied."""
         home = self.arrays.get(id(value))
-        if id(value) not in self.plan.offsets or home is None:
-            borrowed = borrowed or np.may_share_memory(array, self.arena)
+        if id(value) not in self._placed or home is None:
+            borrowed = borrowed or any(np.may_share_memory(array, m) for m in self._memory)
             self.arrays[id(value)] = array.copy() if borrowed else array
         elif home.shape != array.shape or home.dtype != array.dtype:
             raise RuntimeModelError(
@@ -309,7 +331,7 @@ class Context:
     def _run_late(self, unit: Unit, types: Sequence[TensorType], launch: Launch) -> None:
         """Run a kernel on shapes that were not known when the plan was made."""
         for value, found in zip(unit.node.outputs, types, strict=True):
-            if id(value) not in self.plan.offsets:
+            if id(value) not in self._placed:
                 extents = [d or 0 for d in found.shape or ()]
                 self.arrays[id(value)] = np.empty(extents, value.dtype.numpy)
         scratch = allocate(launch.scratch_bytes)

@@ -126,23 +126,26 @@ def _join(members: Sequence[Unit]) -> Unit:
         parts.append((expression, names, id(unit.node.output)))
     expression = join({name: types[name] for name in inputs}, parts)
     chain = Chain(nodes=tuple(u.node for u in members), sources=tuple(inputs.values()))
-    node = Joined(chain, tuple(inputs.values()), members[-1].node)
+    last = members[-1].node
+    node = StandIn(chain, tuple(inputs.values()), last.outputs, last.name)
     why = f"{members[-1].choice}; {len(members)} operators in one loop"
     return replace(
         members[-1], node=node, op=chain, kernel=select.build(expression), choice=why, reads=None
     )
 
 
-class Joined(Node):
-    """Stands for several nodes, of which it has the last one's name and results. The edges of the
-    graph do not know it."""
+class StandIn(Node):
+    """Stands for a node, or for several, while the model runs. The edges of the graph do not know
+    it."""
 
     __slots__ = ()
 
-    def __init__(self, op: Operator, inputs: tuple[Value | None, ...], last: Node) -> None:
+    def __init__(
+        self, op: Operator, inputs: tuple[Value | None, ...], outputs: tuple[Value, ...], name: str
+    ) -> None:
         self.op = op
-        self.name = last.name
-        self.outputs = last.outputs
+        self.name = name
+        self.outputs = outputs
         self._inputs = inputs
 
 

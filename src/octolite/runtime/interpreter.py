@@ -17,9 +17,9 @@ from octolite.ops.custom import CustomOperator, user_operators
 from octolite.runtime import arguments
 from octolite.runtime.budget import CALL_LIMIT, MEMORY_LIMIT
 from octolite.runtime.calls import Callees
-from octolite.runtime.context import Context, Timing
-from octolite.runtime.executor import REFUSED, Executor
-from octolite.runtime.plan import Plan, make_plan
+from octolite.runtime.context import REFUSED, Context, Timing
+from octolite.runtime.executor import Executor
+from octolite.runtime.plan import Plan
 from octolite.runtime.prepare import HYBRID_MODES, Hybrid
 from octolite.tflite.read import read
 
@@ -92,7 +92,6 @@ class Interpreter:
         self._graph = graph
         self._values: list[Value] = self._listed[id(graph)]
         self._index = {id(v): i for i, v in enumerate(self._values)}
-        self._prepared = self._callees.prepared(graph)
         self._shapes: dict[int, tuple[int, ...]] = {
             id(v): tuple(1 if d is None else d for d in v.shape or ()) for v in graph.inputs
         }
@@ -123,7 +122,7 @@ class Interpreter:
         other._planning = threading.Lock()
         other._executor = Executor(self._threads)
         other._callees = self._callees.clone(other._executor)
-        other._bind(None if self._context is None else self._context.plan)
+        other._bind(self._plan)
         return other
 
     def _bind(self, plan: Plan | None) -> None:
@@ -149,9 +148,8 @@ class Interpreter:
         Raises :class:`octolite.ShapeError` when the shapes do not fit the model.
         """
         with self._planning:
-            if self._context is None:
-                plan = make_plan(self._prepared, self._shapes, self._threads, self._memory_limit)
-                self._bind(plan)
+            if self._plan is None:
+                self._bind(self._callees.plan(self._graph, self._shapes))
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
@@ -177,6 +175,12 @@ class Interpreter:
             with self._planning:
                 self._shapes[id(value)] = shape
                 self._bind(None)
+
+    @property
+    def _plan(self) -> Plan | None:
+        """The plan as it can be run."""
+        context = self._context
+        return None if context is None or context.expired else context.plan
 
     def _ready(self, doing: str) -> Context:
         if self._context is None:
@@ -338,7 +342,7 @@ class Interpreter:
         for other in self._others.values():
             if other._context is not None:
                 other._context.reset_variables()
-        self._callees.state.reset()
+        self._callees.reset()
 
     # -- signatures -------------------------------------------------------------------------------
 

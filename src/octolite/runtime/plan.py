@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +19,7 @@ from octolite.ir.types import Array, DType, Quant, Shape
 from octolite.ops.shapes import product
 from octolite.runtime.arena import FOREVER, Block, assign
 from octolite.runtime.budget import MEMORY_LIMIT, Budget, check_memory, check_results
+from octolite.runtime.homes import homes_of, stays
 from octolite.runtime.prepare import Prepared, Unit, naming
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ Slots = dict[int, Slot]
 class Plan:
     """The order of work, every tensor's type, and an offset for those in the arena.
 
-    ``memory_limit`` holds for tensors whose size shows only while the model runs, too. ``apart``:
-    all tensors keep their memory, so that steps may be run one by one.
+    ``variables`` have names and memory of their own, in which the tensors lie that ``aliases``
+    tells by id. ``once``: what is to be done before the first run alone. ``memory_limit`` holds for
+    tensors whose size shows only while the model runs, too. ``apart``: all tensors keep their
+    memory, so that steps may be run one by one.
 
     Nobody changes a plan once it is made; contexts on several threads share it.
     """
@@ -89,6 +92,9 @@ class Plan:
     steps: tuple[Step, ...]
     offsets: dict[int, int]
     arena_bytes: int
+    aliases: Mapping[int, int] = field(default_factory=dict)
+    variables: Mapping[tuple[str, str, str], Value] = field(default_factory=dict)
+    once: tuple[Step, ...] = ()
     memory_limit: int = MEMORY_LIMIT
     apart: bool = False
 
@@ -110,7 +116,7 @@ def make_plan(
     steps: list[Step] = []
     sizes: dict[int, int] = {}
     tables = Budget(memory_limit)
-    for value in graph.values():
+    for value in (*graph.values(), *prepared.variables.values()):
         data = prepared.known.get(id(value))
         shape = data.shape if data is not None else shapes.get(id(value), value.shape)
         slots[id(value)] = Slot(value.name, value.dtype, shape, value.quant, data)
@@ -121,9 +127,11 @@ def make_plan(
         check_memory(unit.node, sum(s.nbytes or 0 for s in tensors.values()), memory_limit)
         if not _fold(slots, unit):
             steps.append(_place(slots, unit, threads, tables))
-    plan = _lay_out(graph, slots, steps, prepared.apart)
-    check_memory(f"graph {graph.name!r}", plan.arena_bytes + tables.taken, memory_limit)
-    return replace(plan, memory_limit=memory_limit, apart=prepared.apart)
+    plan = _lay_out(prepared, slots, steps)
+    held = sum(slots[id(v)].nbytes or 0 for v in prepared.variables.values())
+    check_memory(f"graph {graph.name!r}", plan.arena_bytes + held + tables.taken, memory_limit)
+    once = tuple(map(Step, prepared.once))
+    return replace(plan, once=once, memory_limit=memory_limit, apart=prepared.apart)
 
 
 def _operands(slots: Slots, unit: Unit) -> list[Slot | None]:
@@ -201,30 +209,40 @@ def launch_of(
 # Memory --------------------------------------------------------------------------------------
 
 
-def _lay_out(graph: Graph, slots: Slots, steps: Sequence[Step], apart: bool) -> Plan:
-    """Give every tensor of known size a place (its own if ``apart``), each launch its scratch."""
-    spans = _spans(graph, slots, steps)
-    if apart:
+def _lay_out(prepared: Prepared, slots: Slots, steps: Sequence[Step]) -> Plan:
+    """Give every tensor of known size a place (its own if apart), and every launch its scratch."""
+    variables = {id(v) for v in prepared.variables.values()}
+    spans = _spans(prepared.graph, slots, steps, variables)
+    if prepared.apart:
         spans = {key: [-1, FOREVER] for key in spans}
-    homes = {} if apart else _homes(graph, slots, steps, spans)
-    keys = [k for k in spans if k not in homes and slots[k].nbytes is not None]
+    homes = {} if prepared.apart else homes_of(prepared.graph, slots, steps, spans, variables)
+    lying = {*homes, *variables}
+    keys = [k for k in spans if k not in lying and slots[k].nbytes is not None]
     blocks = [Block(slots[k].nbytes or 0, *spans[k]) for k in keys]
     scratch = [0 if step.launch is None else step.launch.scratch_bytes for step in steps]
     blocks += [Block(size, index, index) for index, size in enumerate(scratch)]
     places, total = assign(blocks)
     offsets = dict(zip(keys, places, strict=False))
-    offsets |= {key: offsets[home] for key, home in homes.items()}
+    offsets |= {key: offsets[home] for key, home in homes.items() if home not in variables}
     placed = zip(steps, places[len(keys) :], strict=True)
-    return Plan(graph, slots, tuple(replace(s, scratch=at) for s, at in placed), offsets, total)
+    return Plan(
+        prepared.graph,
+        slots,
+        tuple(replace(s, scratch=at) for s, at in placed if not stays(s.unit, homes)),
+        offsets,
+        total,
+        aliases={key: home for key, home in homes.items() if home in variables},
+        variables=prepared.variables,
+    )
 
 
-def _spans(graph: Graph, slots: Slots, steps: Sequence[Step]) -> dict[int, list[int]]:
+def _spans(
+    graph: Graph, slots: Slots, steps: Sequence[Step], variables: set[int]
+) -> dict[int, list[int]]:
     """The first and the last step that needs a tensor."""
-    spans: dict[int, list[int]] = {}
-    kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
-    for value in graph.values():
-        if id(value) in kept or value.is_variable:
-            spans[id(value)] = [-1, FOREVER]
+    kept = variables | {id(v) for v in (*graph.inputs, *graph.outputs)}
+    kept |= {id(v) for v in graph.values() if v.is_variable}
+    spans = {key: [-1, FOREVER] for key in kept}
     for index, step in enumerate(steps):
         node = step.unit.node
         for operand in (*node.inputs, *node.outputs):
@@ -232,51 +250,3 @@ def _spans(graph: Graph, slots: Slots, steps: Sequence[Step]) -> dict[int, list[
                 span = spans.setdefault(id(operand), [index, index])
                 span[1] = max(span[1], index)
     return spans
-
-
-def _homes(
-    graph: Graph, slots: Slots, steps: Sequence[Step], spans: dict[int, list[int]]
-) -> dict[int, int]:
-    """Results that lie where another tensor lies, which ``spans`` then keeps for as long: views,
-    and what is computed element by element from something that nobody needs any more."""
-    homes: dict[int, int] = {}
-    kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
-
-    def share(result: Value, source: Value) -> None:
-        home = homes[id(result)] = homes.get(id(source), id(source))
-        spans[home][1] = max(spans[home][1], spans[id(result)][1])
-
-    for step in steps:  # the views first: they say how long their sources are needed
-        node = step.unit.node
-        source = node.inputs[0] if step.unit.op.view else None
-        if source is not None and _may_share(slots, source, node.output, kept):
-            share(node.output, source)
-    for index, step in enumerate(steps):
-        if step.launch is None or not step.launch.in_place:
-            continue
-        result, read = step.unit.node.output, step.unit.read_inputs
-        places = [homes.get(id(v), id(v)) for v in read]
-        for i in step.launch.in_place:
-            ends = places[i] in spans and spans[places[i]][1] == index
-            alone = all(
-                id(v) == id(read[i]) for v, p in zip(read, places, strict=True) if p == places[i]
-            )
-            if (
-                ends
-                and alone
-                and id(result) not in homes
-                and _may_share(slots, read[i], result, kept)
-            ):
-                share(result, read[i])
-                moved = homes[id(result)]
-                homes.update({k: moved for k, home in homes.items() if home == id(result)})
-                break
-    return homes
-
-
-def _may_share(slots: Slots, source: Value, result: Value, kept: set[int]) -> bool:
-    """Whether the result may lie where its source lies."""
-    if source.is_variable or id(result) in kept:
-        return False
-    pair = slots[id(source)], slots[id(result)]
-    return all(s.nbytes is not None for s in pair) and pair[0].data is None

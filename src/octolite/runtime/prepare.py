@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -73,6 +73,10 @@ class Prepared:
     """Of these, the ones whose blocks of channels have much finer ranges than the whole."""
     apart: bool = False
     """Every node is a unit of its own, and every tensor keeps its memory."""
+    once: list[Unit] = field(default_factory=list)
+    """What is to be done before the first run of ``units`` alone."""
+    variables: Mapping[tuple[str, str, str], Value] = field(default_factory=dict)
+    """Named variables that units use as tensors (:mod:`octolite.runtime.variables`)."""
 
 
 def prepare(

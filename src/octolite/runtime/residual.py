@@ -18,7 +18,7 @@ from octolite.ir.types import FLOAT32, Activation, Array, Operand, TensorType
 from octolite.kernels.spec import ACTIVATIONS, Conv2D, per_pixel
 from octolite.ops.base import Operator, attr
 from octolite.ops.conv import Conv2D as Convolution
-from octolite.runtime.fuse import Joined
+from octolite.runtime.fuse import StandIn
 
 if TYPE_CHECKING:
     from octolite.runtime.prepare import Unit
@@ -90,7 +90,7 @@ def join(unit: Unit, addition: Node) -> Unit:
     x, weights, *bias = unit.node.inputs
     inputs: tuple[Value | None, ...] = (x, weights, bias[0] if bias else None, other)
     op = Residual(convolution=unit.node, addition=addition)
-    node = Joined(op, inputs, addition)
+    node = StandIn(op, inputs, addition.outputs, addition.name)
     return replace(unit, node=node, op=op, reads=("input", "residual"))
 
 
