@@ -31,6 +31,7 @@ from octolite.version import __version__
 
 if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
+    from octolite.evaluation.compare import compare
     from octolite.ops.custom import CustomOperator
     from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
@@ -40,6 +41,7 @@ _LAZY = {
     "Conversion": "octolite.api",
     "convert": "octolite.api",
     "convert_model": "octolite.api",
+    "compare": "octolite.evaluation.compare",
     "CustomOperator": "octolite.ops.custom",
     "Interpreter": "octolite.runtime.interpreter",
     "SignatureRunner": "octolite.runtime.interpreter",
@@ -74,6 +76,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "compare",
     "convert",
     "convert_model",
 ]

@@ -13,6 +13,7 @@ COMMANDS = {
     "inspect": "Show a model: operators, tensors, what is quantized.",
     "run": "Run a model on arrays from files.",
     "bench": "Time a model, operator by operator.",
+    "compare": "Show layer by layer what quantization cost; or compare with LiteRT.",
     "operators": "List the supported TFLite operators.",
     "layers": "List the supported Keras layers.",
 }

@@ -19,6 +19,8 @@ class Difference:
         mean_error: the mean of the errors with their signs: a bias.
         rms_error: the root of their mean square.
         cosine: of the angle between both, as vectors; 1 where both are zero.
+        channels: the median SQNR of the channels (of the last axis) in dB: one channel of great
+            numbers hides in ``sqnr`` what has become of the others. The SQNR without channels.
     """
 
     elements: int
@@ -27,6 +29,12 @@ class Difference:
     mean_error: float
     rms_error: float
     cosine: float
+    channels: float = math.inf
+
+    @property
+    def worst(self) -> float:
+        """The lower one of ``sqnr`` and ``channels``: by this layers are ranked."""
+        return min(self.sqnr, self.channels)
 
 
 @dataclass(frozen=True, slots=True)
