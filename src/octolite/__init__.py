@@ -32,6 +32,7 @@ from octolite.version import __version__
 if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
     from octolite.evaluation.compare import compare
+    from octolite.evaluation.evaluate import Evaluation, evaluate
     from octolite.ops.custom import CustomOperator
     from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
@@ -42,6 +43,8 @@ _LAZY = {
     "convert": "octolite.api",
     "convert_model": "octolite.api",
     "compare": "octolite.evaluation.compare",
+    "Evaluation": "octolite.evaluation.evaluate",
+    "evaluate": "octolite.evaluation.evaluate",
     "CustomOperator": "octolite.ops.custom",
     "Interpreter": "octolite.runtime.interpreter",
     "SignatureRunner": "octolite.runtime.interpreter",
@@ -58,6 +61,7 @@ __all__ = [
     "ConversionError",
     "CustomOperator",
     "DataError",
+    "Evaluation",
     "FormatError",
     "IntegerRecipe",
     "Interpreter",
@@ -79,6 +83,7 @@ __all__ = [
     "compare",
     "convert",
     "convert_model",
+    "evaluate",
 ]
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "convert": "Convert a trained TensorFlow model to a .tflite file.",
     "inspect": "Show a model: operators, tensors, what is quantized.",
     "run": "Run a model on arrays from files.",
+    "evaluate": "Judge models on labelled data.",
     "bench": "Time a model, operator by operator.",
     "compare": "Show layer by layer what quantization cost; or compare with LiteRT.",
     "operators": "List the supported TFLite operators.",
