@@ -1,5 +1,6 @@
-"""Pictures of models: Graphviz."""
+"""Pictures of models: Graphviz' language, SVG."""
 
 from octolite.drawing.dot import dot
+from octolite.drawing.svg import svg
 
-__all__ = ["dot"]
+__all__ = ["dot", "svg"]
