@@ -4,50 +4,87 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from octolite import drawing
 from octolite.api import METADATA_KEY, load
 from octolite.cli import console
 from octolite.cli.console import fails_clearly
 from octolite.cli.conversion import describe
+from octolite.drawing.picture import arithmetic
 from octolite.errors import UsageError, did_you_mean
-from octolite.ir.graph import Graph, Model, Node, Value
+from octolite.ir.graph import Graph, Model, Value
 from octolite.ir.text import dump
-from octolite.ops.base import Operator
 from octolite.passes.engine import Explanation
 from octolite.tflite.read import read
 from octolite.tflite.schema import FILE_IDENTIFIER
 
 
 @click.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("model", type=click.Path(exists=True))
 @click.option("--tensors", is_flag=True, help="List every constant.")
 @click.option("--text", is_flag=True, help="Print the graph, a line for each node.")
 @click.option("--explain", metavar="NODE", help="For a GraphDef: what rules did with NODE.")
+@click.option(
+    "--graph",
+    metavar="FILE",
+    help="Draw the graph: FILE ends in .svg, .html (a page to explore), .dot (Graphviz) or .json "
+    "(for Model Explorer).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @fails_clearly
-def command(model: str, tensors: bool, text: bool, explain: str | None, as_json: bool) -> None:
-    """Show MODEL (a .tflite file or a frozen graph): operators, tensors, what is quantized."""
+def command(
+    model: str, tensors: bool, text: bool, explain: str | None, graph: str | None, as_json: bool
+) -> None:
+    """Show MODEL, a .tflite file or a model to convert: operators, tensors, what is quantized.
+
+    A model to convert is shown as it is in float, before weights are stored in 8 bits.
+    """
+    draw = None if graph is None else _drawing(graph)
     log = Explanation()
     loaded = _load(Path(model), log)
-    if explain is not None:
+    if draw is not None and graph is not None:
+        console.write_file(graph, draw(loaded, Path(model).name).encode())
+    elif explain is not None:
         _explain(log, explain)
     elif as_json:
         console.print_json(facts_of(model, loaded))
     elif text:
-        for graph in loaded.graphs:
-            click.echo(dump(graph))
+        for each in loaded.graphs:
+            click.echo(dump(each))
     else:
         _show(facts_of(model, loaded), tensors)
 
 
 def _load(path: Path, log: Explanation) -> Model:
+    if path.is_dir():
+        return load(path, explain=log)
     with path.open("rb") as file:
         head = file.read(8)
     return read(path) if head[4:] == FILE_IDENTIFIER else load(path, explain=log)
+
+
+DRAWINGS: dict[str, Callable[[Model, str], str]] = {
+    ".svg": lambda model, name: drawing.svg(model),
+    ".html": lambda model, name: drawing.html(model),
+    ".dot": lambda model, name: drawing.dot(model),
+    ".json": drawing.model_explorer,
+}
+"""What draws a model of some name, by the ending of the file to be."""
+
+
+def _drawing(path: str) -> Callable[[Model, str], str]:
+    ending = Path(path).suffix.lower()
+    if ending not in DRAWINGS:
+        raise UsageError(
+            f"--graph {path}: the ending says what is drawn, and {ending or 'none'!r} is none of "
+            f"{', '.join(DRAWINGS)}"
+        )
+    return DRAWINGS[ending]
 
 
 def _explain(log: Explanation, name: str) -> None:
@@ -64,12 +101,18 @@ def facts_of(path: str, model: Model) -> dict[str, Any]:
     recipe = model.metadata.get(METADATA_KEY)
     return {
         "model": path,
-        "bytes": Path(path).stat().st_size,
+        "bytes": _size(Path(path)),
         "description": model.description,
         "converted_by": _converted_by(recipe),
         "signatures": {s.key: [list(s.inputs), list(s.outputs)] for s in model.signatures},
         "graphs": [_graph_facts(g) for g in model.graphs],
     }
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _converted_by(note: bytes | None) -> dict[str, Any] | None:
@@ -83,7 +126,7 @@ def _converted_by(note: bytes | None) -> dict[str, Any] | None:
 
 
 def _graph_facts(graph: Graph) -> dict[str, Any]:
-    operators = Counter((n.op.name, _arithmetic(n)) for n in graph.nodes)
+    operators = Counter((n.op.name, arithmetic(n)) for n in graph.nodes)
     return {
         "name": graph.name,
         "inputs": [_value_facts(v) for v in graph.inputs],
@@ -98,19 +141,6 @@ def _graph_facts(graph: Graph) -> dict[str, Any]:
             for v in graph.constants()
         ],
     }  # fmt: skip
-
-
-def _arithmetic(node: Node) -> str:
-    """In which numbers a node computes: hybrid, integer or float. Without results, as
-    ASSIGN_VARIABLE and CALL_ONCE are, those of its last input, if it has any."""
-    assert isinstance(node.op, Operator)
-    if node.op.is_hybrid(node.inputs):
-        return "hybrid int8"
-    values = list(node.outputs) or [v for v in node.inputs if v is not None][-1:]
-    if not values:
-        return "–"
-    quantized = [v for v in values if v.quant is not None]
-    return f"quantized {quantized[0].dtype}" if quantized else str(values[0].dtype)
 
 
 def _value_facts(value: Value) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def card(box: Box) -> Card:
 def text_width(text: str, style: Style) -> float:
     """About how wide ``text`` is in a common sans-serif font, rather too much than too little."""
     ems = sum(map(_ems, text))
-    return ems * style.size * (1.12 if style is TITLE else 1.07)
+    return ems * style.size * (1.15 if style is TITLE else 1.12)
 
 
 def _ems(char: str) -> float:
