@@ -73,10 +73,18 @@ class Callees:
             for name, value in plan.variables.items()
         }
 
+    def prepared(self, graph: Graph) -> Prepared:
+        """What has been prepared of one of the graphs."""
+        return self._plain[id(graph)]
+
     def adopt(self, other: Callees) -> None:
         """Run the graphs of ``other``, too."""
         self._plain |= other._plain
         self._prepared |= other._prepared
+
+    def substitute(self, graph: Graph, prepared: Prepared) -> None:
+        """Run ``prepared`` whenever ``graph`` is to be run. Both must keep variables apart."""
+        self._plain[id(graph)], self._prepared[id(graph)] = prepared, lower(prepared, {})
 
     def distrust_variables(self) -> None:
         """Inputs have shapes that the file rules out: so may what is assigned to variables."""
