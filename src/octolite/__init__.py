@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from octolite.api import Conversion, convert, convert_model
     from octolite.evaluation.compare import compare
     from octolite.evaluation.evaluate import Evaluation, evaluate
+    from octolite.evaluation.sensitivity import sensitivity
     from octolite.ops.custom import CustomOperator
     from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
@@ -43,6 +44,7 @@ _LAZY = {
     "convert": "octolite.api",
     "convert_model": "octolite.api",
     "compare": "octolite.evaluation.compare",
+    "sensitivity": "octolite.evaluation.sensitivity",
     "Evaluation": "octolite.evaluation.evaluate",
     "evaluate": "octolite.evaluation.evaluate",
     "CustomOperator": "octolite.ops.custom",
@@ -84,6 +86,7 @@ __all__ = [
     "convert",
     "convert_model",
     "evaluate",
+    "sensitivity",
 ]
 
 

@@ -18,7 +18,7 @@ from octolite.evaluation.tally import Tally
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, Activation
 from octolite.tflite import read, write
-from tests.evaluation.models import BROKEN, Network, classifier, images
+from tests.evaluation.networks import BROKEN, Network, classifier, images
 
 DATA = Path(__file__).parent.parent / "data"
 

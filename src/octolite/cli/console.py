@@ -64,16 +64,23 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 @contextmanager
-def progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on stderr, when that is a terminal and ``show``; the callback feeds it."""
+def progress(show: bool, remaining: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr, when that is a terminal and ``show``; the callback feeds it.
+
+    ``remaining``: tell how much is done, and how long the rest will take.
+    """
     if not (show and sys.stderr.isatty()):
         yield lambda _what, _done, _total: None
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns: list[rich.ProgressColumn] = [
+        rich.TextColumn("{task.description:<20}"), rich.BarColumn(), rich.TimeElapsedColumn()
+    ]  # fmt: skip
+    if remaining:
+        columns += [rich.MofNCompleteColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn()]
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def tell(what: str, done: int, total: int) -> None:

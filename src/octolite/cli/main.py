@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Judge models on labelled data.",
     "bench": "Time a model, operator by operator.",
     "compare": "Show layer by layer what quantization cost; or compare with LiteRT.",
+    "sensitivity": "Find the layers that a model cannot bear to have quantized.",
     "operators": "List the supported TFLite operators.",
     "layers": "List the supported Keras layers.",
 }

@@ -11,7 +11,7 @@ from octolite import api, tflite
 from octolite.evaluation.feeds import feed
 from octolite.evaluation.tally import real
 from octolite.ir import numerics
-from octolite.ir.graph import Graph, Node, Value
+from octolite.ir.graph import Graph, Node, Value, called_by, callees_first
 from octolite.ir.types import Array
 from octolite.ops.base import Operator
 from octolite.runtime.interpreter import Interpreter
@@ -130,10 +130,18 @@ def format_of(weights: Sequence[Value]) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
+def constants_of(node: Node, calls: bool = True) -> dict[int, Value]:
+    """All constants that a node reads, through DEQUANTIZE, too, by id; with ``calls``, those of the
+    graphs that it runs as well."""
+    found = {id(c): c for v in node.inputs if v is not None and (c := _constant(v)) is not None}
+    for graph in callees_first(called_by(node)) if calls else ():
+        found |= {id(v): v for v in graph.constants()}
+    return found
+
+
 def bytes_of(node: Node) -> int:
     """Of all constants that a node reads, scales included."""
-    constants = {id(c): c for v in node.inputs if v is not None and (c := _constant(v)) is not None}
     return sum(
         c.nbytes + (4 * c.quant.scale.size if c.quant is not None else 0)
-        for c in constants.values()
+        for c in constants_of(node).values()
     )

@@ -1,0 +1,74 @@
+"""Options that say by which metric models are judged, and where a search keeps what it measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from octolite.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--metric",
+        metavar="NAME|MODULE:FUNCTION",
+        help="sqnr, fidelity, agreement (with the float model), accuracy (needs --labels), or a "
+        "function of an octolite.Interpreter that gives a number: the higher, the better.",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE.npy",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The class of each sample, for --metric accuracy.",
+    ),
+    click.option(
+        "--state",
+        metavar="FILE.json",
+        type=click.Path(dir_okay=False),
+        help="What has been measured: an interrupted search goes on with it.",
+    ),
+    click.option("--restart", is_flag=True, help="Begin anew, whatever --state holds."),
+)
+
+
+def judging(command: F) -> F:
+    """Give a command the options ``metric``, ``labels``, ``state`` and ``restart``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def arguments(metric: str | None, labels: str | None) -> dict[str, Any]:
+    """What the first two say, as :func:`octolite.sensitivity` takes it. Raises
+    :class:`UsageError`."""
+    found = _function(metric) if metric and ":" in metric else metric
+    if labels is None:
+        return {"metric": found, "labels": None}
+    from octolite.evaluation.data import ONLY, load_arrays
+
+    arrays = load_arrays(Path(labels))
+    array = arrays.get(ONLY, arrays.get("labels"))
+    if array is None:
+        raise UsageError(f"{labels} has no array 'labels', but {sorted(arrays)}")
+    return {"metric": found or "accuracy", "labels": array}
+
+
+def _function(place: str) -> Callable[..., Any]:
+    module, _, attribute = place.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # whatever the user's module raises
+        raise UsageError(f"--metric {place!r} cannot be imported: {error}") from error
+    if not callable(found):
+        raise UsageError(f"--metric {place!r} is no function")
+    function: Callable[..., Any] = found
+    return function
