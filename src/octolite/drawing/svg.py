@@ -67,14 +67,15 @@ def summary(picture: Picture) -> str:
     return ", ".join(parts) + (f" · {picture.description}" if picture.description else "")
 
 
-MARKERS = (
-    "<defs>"
-    '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path class="tip" d="M0,0.5 L8,4 L0,7.5 z"/></marker>'
-    '<marker id="tipq" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path class="tip q" d="M0,0.5 L8,4 L0,7.5 z"/></marker>'
-    "</defs>"
-)
+def _marker(kind: str) -> str:
+    return (
+        f'<marker id="tip{kind}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
+        'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
+        f'<path class="tip {kind}" d="M0,0.5 L8,4 L0,7.5 z"/></marker>'
+    )
+
+
+MARKERS = f"<defs>{''.join(map(_marker, ('', 'q', 'lit')))}</defs>"
 """Heads of arrows."""
 
 
