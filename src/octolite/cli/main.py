@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "Time a model, operator by operator.",
     "compare": "Show layer by layer what quantization cost; or compare with LiteRT.",
     "sensitivity": "Find the layers that a model cannot bear to have quantized.",
+    "report": "Show on one page of HTML what quantization cost.",
     "operators": "List the supported TFLite operators.",
     "layers": "List the supported Keras layers.",
 }
