@@ -187,11 +187,12 @@ def load_arrays(path: Path) -> dict[str, Array]:
     Raises :class:`UsageError`.
     """
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {ONLY: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded: Any = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {ONLY: loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except Exception as error:  # zipfile, zlib and NumPy raise all sorts of things
         raise UsageError(f"cannot read {path}: {error}") from error
 

@@ -251,7 +251,7 @@ class Preparation:
         return ", ".join(parts) + stated
 
     def _as_it_is(self, array: Array) -> Array:
-        shape = self.spec.shape
+        shape, found = self.spec.shape, list(array.shape)
         if array.ndim == len(shape) - 1:
             array = array[np.newaxis]
         elif array.size == np.prod([d or 0 for d in shape[1:]]):  # one channel, left out
@@ -260,7 +260,7 @@ class Preparation:
             want in (None, have) for want, have in zip(shape[1:], array.shape[1:], strict=True)
         )
         if not fits:
-            raise UsageError(f"{self.spec} cannot take a sample of the shape {list(array.shape)}")
+            raise UsageError(f"{self.spec} cannot take a sample of the shape {found}")
         return self._cast(array)
 
     def _cast(self, array: Array) -> Array:
