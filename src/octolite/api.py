@@ -252,19 +252,29 @@ def load(
 
 
 def _read(source: Source, selection: Selection, tell: Progress) -> Model:
-    """What the kind that is said reads; with none, the first that recognises ``source``."""
-    if selection.kind is not None:
-        kind = next(k for k in KINDS if k.name == selection.kind)
-    elif isinstance(source, bytes):
-        kind = next(k for k in KINDS if k.recognise(None, source[:HEAD]))
-    else:
-        path = Path(source)
-        head = _head(path)
-        kind = next(k for k in KINDS if k.recognise(path, head))
+    """What the kind that is said reads; with none, the one that recognises ``source``."""
+    found = _recognise(source)
+    kind = next((k for k in KINDS if k.name == selection.kind), found)
     options = selection.options()
     if unknown := options.keys() - kind.options:
         raise UsageError(f"{kind.name} has no {' or '.join(sorted(unknown))} to choose")
-    return kind.read(source, **options, on_progress=tell)
+    try:
+        return kind.read(source, **options, on_progress=tell)
+    except FormatError as error:
+        if found in (kind, KINDS[-1]):
+            raise
+        raise FormatError(
+            f"{error}. Convert it as {found.name}, which `octolite convert` finds by looking"
+        ) from error
+
+
+def _recognise(source: Source) -> Kind:
+    """What kind of model ``source`` seems to be. Raises :class:`FormatError`."""
+    if isinstance(source, bytes):
+        return next(k for k in KINDS if k.recognise(None, source[:HEAD]))
+    path = Path(source)
+    head = _head(path)
+    return next(k for k in KINDS if k.recognise(path, head))
 
 
 def _head(path: Path) -> bytes:

@@ -13,11 +13,11 @@ import click
 from octolite.cli import console
 from octolite.cli.pictures import READ, WRITTEN, Pictures
 from octolite.errors import UsageError
-from octolite.ir.graph import Model
 from octolite.selection import Selection
 
 if TYPE_CHECKING:
     from octolite.api import Conversion
+    from octolite.ir.graph import Model
     from octolite.passes.engine import Event
     from octolite.quantize import IntegerRecipe, Ledger
 

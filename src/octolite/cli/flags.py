@@ -6,7 +6,7 @@ prints the help by groups, and says which flag may have been meant where there i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,3 +244,17 @@ def check(given: Mapping[str, Any], relations: Sequence[Relation]) -> None:
         problem = relation.problem(given)
         if problem is not None:
             raise UsageError(problem)
+
+
+# -- documentation ---------------------------------------------------------------------------------
+
+
+def markdown_lines(groups: Sequence[Group]) -> Iterator[str]:
+    """The flags as Markdown tables, for the documentation."""
+    for group in groups:
+        yield from (f"**{group.title}**", "", "| flag | |", "|---|---|")
+        for flag in group.flags:
+            value = "" if flag.form.is_switch else f"={flag.form.shown}"
+            names = "`, `".join((flag.name + value, *flag.also)).replace("|", "\\|")
+            yield f"| `{names}` | {flag.help} |"
+        yield ""

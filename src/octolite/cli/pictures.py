@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from octolite.cli.console import write_file
 from octolite.errors import UsageError
-from octolite.ir.graph import Model
+
+if TYPE_CHECKING:
+    from octolite.ir.graph import Model
 
 READ, WRITTEN = "as it was read", "as it is written"
 """What ``octolite.api`` calls the first and the last state of a model."""

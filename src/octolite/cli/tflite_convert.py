@@ -35,7 +35,7 @@ from octolite.cli.flags import (
     one_of,
 )
 from octolite.cli.numbers import Numbers
-from octolite.errors import UnsupportedError, UsageError
+from octolite.errors import UsageError
 from octolite.selection import Selection
 from octolite.version import __version__
 
@@ -161,8 +161,8 @@ GROUPS: tuple[Group, ...] = (
             Flag(
                 "--reorder_across_fake_quant", SWITCH, "numbers.move_ranges",
                 "Where a FakeQuant lies between a layer and the bias, factor or activation that "
-                "becomes part of it, let its range hold for the whole. Without this flag such a "
-                "layer has no range.",
+                "becomes part of it, give the whole the range that follows. Without this flag "
+                "such a layer has no range.",
             ),
         ),
     ),
@@ -344,7 +344,7 @@ def _numbers(given: Mapping[str, Any]) -> Numbers:
     asked = _asked(given, "numbers.")
     for flag in ("--inference_type", "--inference_input_type", "--inference_output_type"):
         if given[flag] == "INT8":
-            raise UnsupportedError(
+            raise UsageError(
                 f"{flag}=INT8: models that compute with codes throughout have uint8 here, as "
                 "QUANTIZED_UINT8 asks for; --post_training_quantize stores weights in int8"
             )
