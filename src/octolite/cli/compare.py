@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octolite.cli import console, feeding
+from octolite.cli import console, feeding, page
 from octolite.cli.console import fails_clearly
 from octolite.cli.profile import shorten
 from octolite.errors import UsageError
@@ -36,6 +36,7 @@ NAME_WIDTH = 36
               help="Timed runs with --against.")  # fmt: skip
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True,
               help="How many culprits to list.")  # fmt: skip
+@page.option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @fails_clearly
 def command(
@@ -49,6 +50,7 @@ def command(
     against: str | None,
     runs: int,
     top: int,
+    html: str | None,
     as_json: bool,
 ) -> None:
     """Compare QUANT with FLOAT, the model that it was made from, layer by layer.
@@ -61,6 +63,7 @@ def command(
         return
     if quantized is None:
         raise UsageError("give two models, the float and the quantized one, or --against litert")
+    page.expect(html)
     from octolite.evaluation.compare import compare
 
     with console.progress(not as_json) as tell:
@@ -69,6 +72,11 @@ def command(
         console.print_json({"float": model, "quantized": quantized} | found.as_dict())
     else:
         show(found, top)
+    if html is not None:
+        from octolite.evaluation.report import distributions
+
+        both = found, distributions(model, quantized)
+        page.write(html, *both, subtitle=f"{model} → {quantized}")
 
 
 def show(found: Comparison, top: int) -> None:

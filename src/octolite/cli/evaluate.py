@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
 
-from octolite.cli import console
+from octolite.cli import console, page
 from octolite.cli.console import fails_clearly
 from octolite.cli.custom import custom_operators
 from octolite.errors import UsageError
@@ -89,6 +90,7 @@ COMMON = (
     ),
     click.Option(["--restart"], is_flag=True, help="Begin the table anew."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print all figures as JSON."),
+    click.Option(["--html"], metavar="FILE", help=page.HTML),
     click.Option(["--quiet"], is_flag=True, help="Show no progress."),
 )
 
@@ -135,6 +137,7 @@ def _run(
     num_images: int,
     custom: tuple[str, ...],
     as_json: bool,
+    html: str | None,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -143,6 +146,7 @@ def _run(
     paths = [*([model_file] if model_file else []), *models, *more]
     if not paths:
         raise UsageError("give a model: --model_file M.tflite, or --models A.tflite B.tflite")
+    page.expect(html)
     with _progress(not quiet) as tell:
         result = evaluate(
             name,
@@ -157,6 +161,17 @@ def _run(
         console.print_json(result.to_json())
     else:
         _show(result)
+    if html is not None:
+        _write_page(html, result, given)
+
+
+def _write_page(path: str, result: Evaluation, given: Mapping[str, Any]) -> None:
+    from octolite.evaluation.report import Pictures
+
+    fields = given["input_fields"], given["label_field"]
+    pictures = Pictures.of_data(Path(given["data"]), *fields)
+    names = " · ".join(model.name for model in result.models)
+    page.write(path, result, title="How good it is", subtitle=names, pictures=pictures)
 
 
 @contextmanager

@@ -33,13 +33,17 @@ def expect(path: str | None) -> None:
 
 
 def write(
-    path: str | None, *findings: Any, subtitle: str = "", pictures: Pictures | None = None
+    path: str | None,
+    *findings: Any,
+    title: str = "What quantization cost",
+    subtitle: str = "",
+    pictures: Pictures | None = None,
 ) -> None:
     """Write a page of what was found, if there is a ``path``, and say so on stderr."""
     if path is None:
         return
     from octolite.evaluation import report
 
-    text = report.render(*findings, subtitle=subtitle, pictures=pictures)
+    text = report.render(*findings, title=title, subtitle=subtitle, pictures=pictures)
     console.write_file(path, text.encode())
     click.echo(f"{path}: {console.size_text(len(text.encode()))}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from octolite.cli import console, page
@@ -27,6 +29,9 @@ from octolite.evaluation.tasks import TASKS
 @click.option("--label_field", help="Which field of a file is the label.")
 @click.option("--samples", type=click.IntRange(1), metavar="N",
               help="How many layers are compared on. [32 of the data, or 8]")  # fmt: skip
+@click.option("--recipe", metavar="NAME|FILE.toml", default="dynamic", show_default=True,
+              help="How QUANT was made: layers are ranked by their sensitivity to it; "
+              "none leaves that out, which takes longest.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Threads. [default: all processors]")
 @fails_clearly
 def command(
@@ -41,12 +46,13 @@ def command(
     input_fields: tuple[str, ...],
     label_field: str | None,
     samples: int | None,
+    recipe: str,
     threads: int | None,
 ) -> None:
     """Show what quantization cost on one page: QUANT against FLOAT, from which it was made.
 
-    Size, accuracy and latency, the quality of each layer, weights before and after, classes that
-    changed, and the samples that came out worst. Both are .tflite files.
+    Size, accuracy and latency, the quality and the sensitivity of each layer, weights before and
+    after, classes that changed, and the samples that came out worst. Both are .tflite files.
     """
     page.expect(html)
     from octolite.evaluation.report import examine
@@ -56,6 +62,11 @@ def command(
         found = examine(
             model, quantized, data, labels, task=task, preprocess=preprocess,
             input_fields=input_fields, label_field=label_field, samples=samples,
-            num_threads=threads, on_progress=tell, **options,
+            recipe=_recipe(recipe), num_threads=threads,
+            on_progress=tell, **options,
         )  # fmt: skip
     page.write(html, *found.findings, subtitle=f"{model} → {quantized}", pictures=found.pictures)
+
+
+def _recipe(name: str) -> str | Path | None:
+    return None if name == "none" else Path(name) if name.endswith(".toml") else name

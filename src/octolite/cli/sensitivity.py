@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octolite.cli import console, feeding, metric
+from octolite.cli import console, feeding, metric, page
 from octolite.cli.console import fails_clearly
 from octolite.cli.profile import shorten
 
@@ -25,6 +25,7 @@ NAME_WIDTH = 60
 @feeding.feeding
 @metric.judging
 @click.option("--top", type=click.IntRange(1), help="How many layers to list. [all]")
+@page.option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @fails_clearly
 def command(
@@ -40,12 +41,14 @@ def command(
     state: str | None,
     restart: bool,
     top: int | None,
+    html: str | None,
     as_json: bool,
 ) -> None:
     """Score MODEL, float, with each layer alone quantized, and with all layers but each."""
     from octolite.cli.metric import arguments
     from octolite.evaluation.sensitivity import sensitivity
 
+    page.expect(html)
     with console.progress(not as_json, remaining=True) as tell:
         found = sensitivity(
             model,
@@ -61,6 +64,7 @@ def command(
         console.print_json({"model": model} | found.as_dict())
     else:
         show(found, top)
+    page.write(html, found, title="Which layers are sensitive", subtitle=model)
 
 
 def show(found: Sensitivity, top: int | None) -> None:

@@ -11,19 +11,21 @@ from typing import Any
 
 from octolite.evaluation.compare import Comparison
 from octolite.evaluation.evaluate import Evaluation
-from octolite.evaluation.report import compared, judged, latency, weights
+from octolite.evaluation.report import compared, judged, latency, ranked, weights
 from octolite.evaluation.report.blocks import Page
 from octolite.evaluation.report.examine import Examination, examine
 from octolite.evaluation.report.latency import Race, race
 from octolite.evaluation.report.page import html_of, require
 from octolite.evaluation.report.pictures import Pictures
 from octolite.evaluation.report.weights import Distributions, distributions
+from octolite.evaluation.sensitivity import Sensitivity
 
 Contribution = Callable[[Any, Page], None]
 
 KINDS: Mapping[type, Contribution] = {
     Evaluation: judged.contribute,
     Comparison: compared.contribute,
+    Sensitivity: ranked.contribute,
     Distributions: weights.contribute,
     Race: latency.contribute,
 }

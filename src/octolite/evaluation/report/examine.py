@@ -21,7 +21,9 @@ from octolite.evaluation.report.latency import race
 from octolite.evaluation.report.page import require
 from octolite.evaluation.report.pictures import Pictures
 from octolite.evaluation.report.weights import distributions
+from octolite.evaluation.sensitivity import sensitivity
 from octolite.ir.types import Array
+from octolite.quantize import Recipe
 
 PathLike = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
@@ -46,6 +48,7 @@ def examine(
     input_fields: Sequence[str] = (),
     label_field: str | None = None,
     samples: int | None = None,
+    recipe: PathLike | Recipe | None = None,
     num_threads: int | None = None,
     on_progress: Progress | None = None,
     **options: Any,
@@ -59,6 +62,8 @@ def examine(
             are compared on numbers drawn from the ranges that inputs state.
         labels, task, preprocess, input_fields, label_field, options: of the evaluation.
         samples: how many layers are compared on.
+        recipe: how ``after`` was made; layers are ranked by their sensitivity to it. They are not
+            when ``None``.
         num_threads: all processors when ``None``.
         on_progress: told what is being done, how much of it is done and how much there is.
 
@@ -90,6 +95,12 @@ def examine(
     findings.append(
         compare(before, after, arrays, samples=samples, num_threads=num_threads, on_progress=tell)
     )
+    if recipe is not None:
+        findings.append(
+            sensitivity(
+                before, recipe, arrays, samples=samples, num_threads=num_threads, on_progress=tell
+            )
+        )
     findings.append(race(before, after, num_threads))
     findings.append(distributions(before, after))
     return Examination(tuple(findings), pictures)
