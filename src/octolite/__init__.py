@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from octolite.evaluation.compare import compare
     from octolite.evaluation.evaluate import Evaluation, evaluate
     from octolite.evaluation.sensitivity import sensitivity
+    from octolite.evaluation.tune import tune
     from octolite.ops.custom import CustomOperator
     from octolite.quantize import IntegerRecipe, Ledger, Recipe, Rule, Treatment
     from octolite.runtime.interpreter import Interpreter, SignatureRunner
@@ -45,6 +46,7 @@ _LAZY = {
     "convert_model": "octolite.api",
     "compare": "octolite.evaluation.compare",
     "sensitivity": "octolite.evaluation.sensitivity",
+    "tune": "octolite.evaluation.tune",
     "Evaluation": "octolite.evaluation.evaluate",
     "evaluate": "octolite.evaluation.evaluate",
     "CustomOperator": "octolite.ops.custom",
@@ -87,6 +89,7 @@ __all__ = [
     "convert_model",
     "evaluate",
     "sensitivity",
+    "tune",
 ]
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "Show layer by layer what quantization cost; or compare with LiteRT.",
     "sensitivity": "Find the layers that a model cannot bear to have quantized.",
     "report": "Show on one page of HTML what quantization cost.",
+    "tune": "Find the recipe that meets a budget of accuracy, size or latency.",
     "operators": "List the supported TFLite operators.",
     "layers": "List the supported Keras layers.",
 }
