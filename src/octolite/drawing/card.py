@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from octolite.drawing.families import INPUT, OUTPUT
+from octolite.drawing.layout import LINES, SPREAD
 from octolite.drawing.picture import Box
 from octolite.drawing.text import plain
 
@@ -68,10 +68,11 @@ def card(box: Box) -> Card:
     types = list(dict.fromkeys(t.type for t in box.outputs))
     label = types[0] if len(types) == 1 else ""
     lines = tuple(_lines(box, types))
-    ends = box.family in (INPUT, OUTPUT)
+    ends = bool(box.end)
     width = max(line.width for line in lines) + 2 * (PAD + 6 * ends)
     height = sum(line.style.height for line in lines) + 2 * 5
-    room = max(width, 2 * (text_width(label, LABEL) + 8))
+    aside = min(width * LINES / 2, SPREAD / 2 * (len(box.outputs) - 1)) if box.outputs else 0.0
+    room = max(width, 2 * (aside + text_width(label, LABEL) + 8))
     return Card(lines, label, round(width, 1), round(height, 1), round(room, 1))
 
 
@@ -97,7 +98,7 @@ def _lines(box: Box, types: list[str]) -> Iterator[Line]:
         yield Line(plain(", ".join(box.settings), WIDE), SETTING)
     if box.name.strip():
         yield Line(plain(box.name, WIDE), NAME)
-    if box.family is OUTPUT:
+    if box.end == "output":
         yield Line(plain(box.inputs[0].type, WIDE), SETTING)
     stored = [t for t in box.inputs if t.stored]
     shown = CONSTANTS if len(stored) <= CONSTANTS + 1 else CONSTANTS - 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from octolite.drawing.families import INPUT, OUTPUT
 from octolite.drawing.picture import Box, Picture, Sheet, describe
 from octolite.drawing.text import escaped
 from octolite.ir.graph import Model
@@ -42,7 +41,7 @@ def _lines(picture: Picture) -> Iterator[str]:
 def _sheet(sheet: Sheet) -> Iterator[str]:
     for box in sheet.boxes:
         fill, line = box.family.light
-        shape = ", shape=ellipse, style=filled" if box.family in (INPUT, OUTPUT) else ""
+        shape = ", shape=ellipse, style=filled" if box.end else ""
         # Names are told where the mouse rests, too; without a tooltip that would be the label.
         yield (
             f'{box.key} [label={_label(box)}, tooltip="{_quoted(box.name)}", '
@@ -77,9 +76,9 @@ def _label(box: Box) -> str:
     if box.settings:
         rows.append(_small(", ".join(box.settings)))
     rows.append(_small(box.name, "#475569"))
-    if box.family is INPUT:
+    if box.end == "input":
         rows.append(_small(box.outputs[0].type))
-    elif box.family is OUTPUT:
+    elif box.end == "output":
         rows.append(_small(box.inputs[0].type))
     rows += [_small(f"{t.role} {t.stored}".strip(), "#334155") for t in box.inputs if t.stored]
     rows += [_small(t.quant, "#be185d") for t in box.outputs if t.quant]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from octolite.drawing.families import INPUT, OUTPUT
 from octolite.drawing.picture import Arrow, Box, Sheet, Tensor, describe
 from octolite.drawing.text import size_text
 from octolite.ir.graph import Model
@@ -41,7 +40,7 @@ def _graph(sheet: Sheet, ids: dict[str, str]) -> dict[str, Any]:
 def _node(box: Box, incoming: list[Arrow], ids: dict[str, str]) -> dict[str, Any]:
     fill, line = box.family.light
     attributes = [("name", box.name), *box.attributes]
-    if box.family in (INPUT, OUTPUT):
+    if box.end:
         attributes += [("signature", text) for text in box.settings]
     if box.mark:
         attributes.append(("arithmetic", box.mark))
@@ -72,7 +71,7 @@ def _node(box: Box, incoming: list[Arrow], ids: dict[str, str]) -> dict[str, Any
 
 def _namespace(box: Box) -> str:
     """The name's scopes: of ``a/b/conv;a/b/bias``, as fused operators are called, ``a/b``."""
-    if box.family in (INPUT, OUTPUT):
+    if box.end:
         return ""
     return "/".join(part for part in box.name.split(";")[0].split("/")[:-1] if part)
 

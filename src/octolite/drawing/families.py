@@ -28,8 +28,7 @@ def _family(
     return Family(key, title, light, dark, frozenset(modules.split()))
 
 
-INPUT = _family("input", "input", ("#e2e8f0", "#475569"), ("#1e293b", "#94a3b8"), "")
-OUTPUT = _family("output", "output", ("#e2e8f0", "#475569"), ("#1e293b", "#94a3b8"), "")
+ENDS = _family("end", "inputs and outputs", ("#e2e8f0", "#475569"), ("#1e293b", "#94a3b8"), "")
 OTHER = _family("other", "other", ("#f3f4f6", "#6b7280"), ("#27272a", "#a1a1aa"), "")
 
 OPERATORS = (
@@ -71,7 +70,7 @@ OPERATORS = (
     ),
 )  # fmt: skip
 
-FAMILIES = (INPUT, *OPERATORS, OTHER, OUTPUT)
+FAMILIES = (ENDS, *OPERATORS, OTHER)
 """All, in the order of a legend."""
 
 _BY_MODULE = {module: family for family in OPERATORS for module in family.modules}

@@ -271,6 +271,9 @@ def _crossings(layers: list[list[int]], down: list[list[int]]) -> int:
 SPREAD = 22.0
 """How far apart lines meet one side of a box, at most."""
 
+LINES = 0.7
+"""The share of a side on which lines meet a box."""
+
 
 class _Routing:
     """Finds a line for each edge, once items have their places."""
@@ -332,7 +335,7 @@ class _Routing:
         offsets: dict[tuple[int, int], float] = {}
         for box, found in lines.items():
             order = sorted(found, key=lambda line: (sum(found[line]) / len(found[line]), line))
-            room = self.made.sizes[box][0] * 0.7
+            room = self.made.sizes[box][0] * LINES
             step = min(SPREAD, room / max(len(order) - 1, 1))
             for place, line in enumerate(order):
                 offsets[box, line] = (place - (len(order) - 1) / 2) * step

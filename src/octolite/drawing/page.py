@@ -11,7 +11,6 @@ import hashlib
 import json
 from typing import Any
 
-from octolite.drawing.families import INPUT, OUTPUT
 from octolite.drawing.picture import Box, Picture, Tensor, describe
 from octolite.drawing.style import asset, rules
 from octolite.drawing.svg import HEADER, MARGIN, MARKERS, Drawn, draw, summary
@@ -73,7 +72,7 @@ def _box(box: Box) -> dict[str, Any]:
     if box.nbytes:
         told["bytes"] = f"{size_text(box.nbytes)} ({box.nbytes:,} bytes)"
     told["attributes"] = [list(pair) for pair in box.attributes]
-    if box.family in (INPUT, OUTPUT):
+    if box.end:
         told["attributes"] = [["signature", text] for text in box.settings]
     told["inputs"] = [_tensor(t) for t in box.inputs]
     told["outputs"] = [_tensor(t) for t in box.outputs]

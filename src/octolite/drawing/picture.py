@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from octolite.drawing.families import INPUT, OUTPUT, Family, family_of
+from octolite.drawing.families import ENDS, FAMILIES, Family, family_of
 from octolite.drawing.text import attribute_text, plain, quant_text, shape_text, size_text
 from octolite.ir.graph import Graph, Model, Node, Signature, Value, called_by
 from octolite.ops.base import Operator
@@ -60,6 +60,11 @@ class Box:
     calls: tuple[str, ...] = ()
 
     @property
+    def end(self) -> str:
+        """``input`` or ``output`` for those of the graph, nothing for a node."""
+        return self.title if self.family is ENDS else ""
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the constants that it reads."""
         return sum(t.nbytes for t in self.inputs)
@@ -93,7 +98,7 @@ class Sheet:
     @property
     def title(self) -> str:
         """Its name and what is in it, in a line."""
-        operators = sum(b.family not in (INPUT, OUTPUT) for b in self.boxes)
+        operators = sum(not b.end for b in self.boxes)
         noun = "operator" if operators == 1 else "operators"
         entries = f" · signature {', '.join(self.signatures)}" if self.signatures else ""
         return f"{self.name} · {operators} {noun}{entries}"
@@ -109,9 +114,9 @@ class Picture:
 
     @property
     def families(self) -> list[Family]:
-        """The families that occur."""
-        found = {box.family.key: box.family for sheet in self.sheets for box in sheet.boxes}
-        return [found[key] for key in found]
+        """The families that occur, in the order of a legend."""
+        found = {box.family.key for sheet in self.sheets for box in sheet.boxes}
+        return [family for family in FAMILIES if family.key in found]
 
 
 def describe(model: Model) -> Picture:
@@ -184,16 +189,14 @@ class _Drafting:
             result = self._result("", value)
             called = self.arguments["inputs"].get(id(value), ())
             boxes.append(
-                Box(f"{key}i{i}", "input", result.name, INPUT, settings=called, outputs=(result,))
+                Box(f"{key}i{i}", "input", result.name, ENDS, settings=called, outputs=(result,))
             )
         boxes += [self._node(f"{key}n{i}", node) for i, node in enumerate(self.graph.nodes)]
         for i, value in enumerate(self.graph.outputs):
             operand = self._operand("", value)
             called = self.arguments["outputs"].get(id(value), ())
             boxes.append(
-                Box(
-                    f"{key}o{i}", "output", operand.name, OUTPUT, settings=called, inputs=(operand,)
-                )
+                Box(f"{key}o{i}", "output", operand.name, ENDS, settings=called, inputs=(operand,))
             )
         for value in self.graph.values():
             source, output = self.givers.get(id(value), ("", 0))

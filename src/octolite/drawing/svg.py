@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from octolite.drawing.card import LABEL, SETTING, Card, card, text_width
-from octolite.drawing.families import INPUT, OUTPUT, Family
+from octolite.drawing.families import Family
 from octolite.drawing.layout import Edge, Layout, Point, arrange, columns
 from octolite.drawing.picture import Picture, Sheet, describe
 from octolite.drawing.style import rules
@@ -17,7 +17,6 @@ MARGIN = 16.0
 HEADER = 26.0
 """Height of a sheet's title."""
 
-LEGEND = 52.0
 GAP = 32.0
 
 
@@ -38,21 +37,22 @@ def svg(model: Model) -> str:
     drawn = [draw(sheet) for sheet in picture.sheets]
     framed = [(d.width + 2 * MARGIN, d.height + HEADER + MARGIN) for d in drawn]
     corners, width, height = columns(framed, GAP)
-    legend = "".join(_legend(picture.families))
-    width = max(width, legend_width(picture.families))
-    total = f"{width + 2 * MARGIN:.0f}", f"{height + LEGEND + 2 * MARGIN:.0f}"
+    title = plain(summary(picture), 100)
+    width = max(width, text_width(title, SETTING) * 1.2)
+    legend, lower = _legend(picture.families, width)
+    total = f"{width + 2 * MARGIN:.0f}", f"{height + lower + 2 * MARGIN:.0f}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total[0]} {total[1]}" '
         f'width="{total[0]}" height="{total[1]}" class="graph" role="img">',
-        f"<title>{escaped(summary(picture), 200)}</title>",
+        f"<title>{escaped(title)}</title>",
         f"<style>{rules(picture.families)}</style>",
         MARKERS,
         '<rect class="ground" width="100%" height="100%"/>',
         f'<g transform="translate({MARGIN:g},{MARGIN:g})">',
-        f'<text class="h" y="12">{escaped(summary(picture), 200)}</text>{legend}</g>',
+        f'<text class="h" y="12">{escaped(title)}</text>{legend}</g>',
     ]
     for (x, y), (wide, high), each in zip(corners, framed, drawn, strict=True):
-        place = f"translate({x + MARGIN:.1f},{y + MARGIN + LEGEND:.1f})"
+        place = f"translate({x + MARGIN:.1f},{y + MARGIN + lower:.1f})"
         parts.append(f'<g transform="{place}">{"".join(_frame(each.sheet, wide, high))}')
         parts.append(f'<g transform="translate({MARGIN:g},{HEADER:g})">{each.body}</g></g>')
     return "\n".join([*parts, "</svg>", ""])
@@ -60,7 +60,7 @@ def svg(model: Model) -> str:
 
 def summary(picture: Picture) -> str:
     """The model in a line."""
-    operators = sum(b.family not in (INPUT, OUTPUT) for s in picture.sheets for b in s.boxes)
+    operators = sum(not b.end for s in picture.sheets for b in s.boxes)
     parts = [f"{operators} operators, {size_text(picture.nbytes)} of constants"]
     if len(picture.sheets) > 1:
         parts.insert(0, f"{len(picture.sheets)} graphs")
@@ -132,10 +132,13 @@ def _curve(route: list[Point]) -> str:
 
 
 def _boxes(sheet: Sheet, cards: list[Card], placed: Layout) -> Iterator[str]:
-    leaving = {arrow.source for arrow in sheet.arrows}
+    leaving: dict[str, float] = {}  # where the rightmost line starts
+    for arrow, route in zip(sheet.arrows, placed.routes, strict=True):
+        if route:
+            leaving[arrow.source] = max(leaving.get(arrow.source, 0.0), route[0][0])
     for box, made, (x, y) in zip(sheet.boxes, cards, placed.centres, strict=True):
         left, top = x - made.width / 2, y - made.height / 2
-        radius = min(made.height / 2, 22) if box.family in (INPUT, OUTPUT) else 6
+        radius = min(made.height / 2, 22) if box.end else 6
         yield (
             f'<g class="box {box.family.key}" id="{box.key}"><title>{escaped(box.name)}</title>'
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{made.width:g}" height="{made.height:g}" '
@@ -150,23 +153,23 @@ def _boxes(sheet: Sheet, cards: list[Card], placed: Layout) -> Iterator[str]:
                 f"{escaped(line.text)}{mark}</text>"
             )
         if made.label and box.key in leaving:
-            yield (
-                f'<text class="l" x="{x + 5:.1f}" y="{top + made.height + LABEL.height:.1f}">'
-                f"{escaped(made.label, 80)}</text>"
-            )
+            place = f'x="{leaving[box.key] + 5:.1f}" y="{top + made.height + LABEL.height:.1f}"'
+            yield (f'<text class="l" {place}>{escaped(made.label, 80)}</text>')
         yield "</g>"
 
 
-def _legend(families: list[Family]) -> Iterator[str]:
-    x = 0.0
+def _legend(families: list[Family], width: float) -> tuple[str, float]:
+    """Families with their colours, in lines of ``width``, and where what lies below them starts."""
+    parts: list[str] = []
+    x, y = 0.0, 22.0
     for family in families:
-        yield (
-            f'<g class="box {family.key}" transform="translate({x:.1f},22)">'
+        wide = 19 + text_width(family.title, SETTING)
+        if x and x + wide > width:
+            x, y = 0.0, y + 20
+        parts.append(
+            f'<g class="box {family.key}" transform="translate({x:.1f},{y:g})">'
             f'<rect width="14" height="12" rx="3"/></g>'
-            f'<text class="s left" x="{x + 19:.1f}" y="32">{escaped(family.title)}</text>'
+            f'<text class="s left" x="{x + 19:.1f}" y="{y + 10:g}">{escaped(family.title)}</text>'
         )
-        x += 19 + text_width(family.title, SETTING) + 14
-
-
-def legend_width(families: list[Family]) -> float:
-    return sum(33 + text_width(family.title, SETTING) for family in families)
+        x += wide + 14
+    return "".join(parts), y + 30
