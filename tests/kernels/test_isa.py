@@ -24,6 +24,7 @@ from octolite.kernels import (
     depthwise,
     dot,
     extremum,
+    integer_cell,
     interleaved,
     isa,
     jit,
@@ -123,6 +124,7 @@ TILED = (
     dot.unit,
     interleaved.unit,
     cell.unit,
+    integer_cell.unit,
     winograd.unit,
     strassen.unit,
     prepare.unit,
@@ -156,6 +158,9 @@ def units(row: isa.Isa) -> Iterable[jit.Unit]:
     gated = (cell.Variant(4, True, True, True, True, normalized) for normalized in (False, True))
     plain = cell.Variant(1, False, False, False, False, False)
     found += [cell.unit(tile, variant) for variant in (*gated, plain) for tile in states]
+    if row.words is not None:
+        whole = integer_cell.Variant(4, True, True)
+        found.append(integer_cell.unit(row.words, cell.gate_tile(row.words, 4, 1), whole))
     found += [winograd.unit(row.real, form, False) for form in (winograd.REAL2, winograd.REAL4)]
     if row.words is not None:
         found += [winograd.unit(row.words, form, False) for form in (winograd.INT2, winograd.INT4)]

@@ -3,7 +3,7 @@ reference kernels, run after run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,9 +115,11 @@ def quants(draw: Any, scale: float) -> Quant:
 
 
 @st.composite
-def lstms(draw: Any, name: str) -> Case:
-    depth, units, batch, time = (draw(st.integers(1, n)) for n in (40, 24, 3, 4))
+def lstms(draw: Any, name: str, most: Sequence[int] = (40, 24, 3, 4), norms: bool = True) -> Case:
+    """``most``: depth, units, batch and time."""
+    depth, units, batch, time = (draw(st.integers(1, n)) for n in most)
     coupled, peephole, norm, projected, clipped = (draw(st.booleans()) for _ in range(5))
+    norm = norm and norms
     # Without a projection that changes the width: TFLite's peepholes are as many as outputs.
     width = draw(st.integers(1, 24)) if projected and not peephole else units
     gates = [g for g in GATES if not (coupled and g == "input")]

@@ -148,7 +148,7 @@ def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant)
         _encode(k, isa, tile, variant, state, row, outer)
 
     with k.loop(0, args.time) as steps:
-        _all_blocks(k, "gates", gates, state.count, address, first, last, steps.index)
+        all_blocks(k, "gates", gates, state.count, address, first, last, steps.index)
         if variant.normalized:
             with k.loop(first, last) as rows:
                 given = (address, rows.index, steps.index)
@@ -157,7 +157,7 @@ def _emit_walk(module: Any, isa: Isa, tile: Tile, gates: Tile, variant: Variant)
             with k.loop(first, last) as rows:
                 inner = args.inner + rows.index * args.inner_bytes
                 _encode(k, isa, tile, variant, projection, rows.index, inner)
-            _all_blocks(k, "project", tile, projection.count, address, first, last, steps.index)
+            all_blocks(k, "project", tile, projection.count, address, first, last, steps.index)
         with k.loop(first, last) as rows:
             row = rows.index
             outer = args.outer + row * args.outer_bytes
@@ -214,7 +214,7 @@ def _encode(
     prepare.transform(k, isa, source, product.depth, out, tile, quantize)
 
 
-def _all_blocks(
+def all_blocks(
     k: Builder,
     name: str,
     tile: Tile,

@@ -32,7 +32,7 @@ class _Matrix:
     scale: Array | None  # float32 [channels]
 
 
-def _interleave(parts: Sequence[Array], width: int) -> Array:
+def interleave(parts: Sequence[Array], width: int) -> Array:
     """``parts`` [units, …], one a gate, to [panel, gate, unit of the panel, …], flat in front.
 
     Zeros fill the last panel.
@@ -50,12 +50,12 @@ def _interleave(parts: Sequence[Array], width: int) -> Array:
 
 def _matrix(constants: Constants, names: Sequence[str], width: int) -> _Matrix:
     given = [constants[name] for name in names]
-    weights = _interleave([c.data for c in given], width)
+    weights = interleave([c.data for c in given], width)
     if given[0].scale is None:
         return _Matrix(weights, None)
     units = len(given[0].data)
     scales = [np.full(units, np.float32(np.asarray(c.scale).item())) for c in given]
-    return _Matrix(weights, _interleave(scales, width))
+    return _Matrix(weights, interleave(scales, width))
 
 
 def _tile(request: Recurrent, isa: Isa, constants: Constants) -> Tile:
@@ -128,14 +128,14 @@ class CellLayer:
             "guard": spec.guard,
         }
         recurrent = _matrix(constants, [g.recurrent for g in spec.gates], self.width)
-        bias = _interleave([constants[g.bias].real for g in spec.gates], self.width)
+        bias = interleave([constants[g.bias].real for g in spec.gates], self.width)
         self.state = _panels(self.gates, recurrent, bias)
         self.projection: Panels | None = None
         if spec.projection is not None:
             given = constants[spec.projection_bias].real if spec.projection_bias else None
             self.projection = _panels(tile, _matrix(constants, [spec.projection], 1), given)
         self.peephole, self.norm = (
-            _interleave([constants[n].real for n in names], self.width) if names else NOWHERE
+            interleave([constants[n].real for n in names], self.width) if names else NOWHERE
             for names in (peepholes, norms)
         )
         self.inputs = {spec.source: self._input([g.weights for g in spec.gates], constants)}
@@ -302,7 +302,7 @@ class RecurrentLayer:
         The layer goes a stretch of steps at a time, so that what the inputs contribute takes
         little memory and stays in a cache.
         """
-        time, batch = self._extents(input_shape)
+        time, batch = extents_of(input_shape, self.cells[0].spec.depth, self.request.time_major)
         launch = Launch((*input_shape[:-1], self._widths[0]), 0)
         if 0 in (time, batch):
             return launch
@@ -362,11 +362,11 @@ class RecurrentLayer:
             chunks = -(-batch // cells[members[0]].layer.chunk(batch, threads))
             launch.add(self.label, fn, cell.ARGS, len(members) * chunks, *more, **first)
 
-    def _extents(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Time and batch. Raises :class:`KernelError` for a shape that does not fit."""
-        depth = self.cells[0].spec.depth
-        if len(shape) not in (2, 3) or shape[-1] != depth:
-            raise KernelError(f"sequences of rows of {depth} expected, not {list(shape)}")
-        if len(shape) == 2:
-            return 1, shape[0]
-        return (shape[0], shape[1]) if self.request.time_major else (shape[1], shape[0])
+
+def extents_of(shape: tuple[int, ...], depth: int, time_major: bool) -> tuple[int, int]:
+    """Time and batch. Raises :class:`KernelError` for a shape that does not fit."""
+    if len(shape) not in (2, 3) or shape[-1] != depth:
+        raise KernelError(f"sequences of rows of {depth} expected, not {list(shape)}")
+    if len(shape) == 2:
+        return 1, shape[0]
+    return (shape[0], shape[1]) if time_major else (shape[1], shape[0])

@@ -17,6 +17,7 @@ from octolite.kernels.copy import CopyLayer
 from octolite.kernels.depthwise import DepthwiseLayer, QuantizedDepthwiseLayer
 from octolite.kernels.expression import Expression
 from octolite.kernels.extremum import ArgExtremumLayer
+from octolite.kernels.integer_recurrent import IntegerRecurrentLayer
 from octolite.kernels.interleaved import InterleavedLayer
 from octolite.kernels.launch import Launch
 from octolite.kernels.layers import ConvLayer, FullyConnectedLayer
@@ -43,6 +44,7 @@ from octolite.kernels.spec import (
     Copy,
     DepthwiseConv2D,
     FullyConnected,
+    IntegerRecurrent,
     L2Normalization,
     Lookup,
     Pool2D,
@@ -173,6 +175,7 @@ _BUILDERS: Mapping[type[AnyRequest], Builder] = {
     DepthwiseConv2D: _weighted(DepthwiseLayer),
     TransposeConv2D: _weighted(_transposed),
     Recurrent: RecurrentLayer,
+    IntegerRecurrent: IntegerRecurrentLayer,
     Svdf: SvdfLayer,
     BatchMatMul: matmul.build,
     Pool2D: _plain(PoolLayer),

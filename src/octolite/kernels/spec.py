@@ -364,6 +364,11 @@ class Cell:
         return tuple(n for n in (*gates, self.projection) if n is not None)
 
     @property
+    def normalized(self) -> bool:
+        """Whether the gates are."""
+        return any(gate.norm is not None for gate in self.gates)
+
+    @property
     def vectors(self) -> tuple[str, ...]:
         """Names of the inputs that are real numbers throughout."""
         gates = [n for g in self.gates for n in (g.bias, g.norm)]
@@ -398,6 +403,43 @@ class Recurrent(AnyRequest):
         sequences = [name for c in self.cells for name in (c.source, c.aux) if name is not None]
         states = [name for c in self.cells for name in c.states]
         return tuple(dict.fromkeys(sequences + states))
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRecurrent(AnyRequest):
+    """A fully quantized LSTM that steps through a sequence, to the bit as ``ops.integer_lstm`` has
+    it: int8 codes and weights, an int16 cell state of scale ``2^cell_exponent``. No gate is
+    normalized.
+
+    ``cell`` names the constants, whose numbers are integers; its clips are not looked at. For each
+    gate, in its order, ``input_factors`` and ``state_factors`` make sums of products with the input
+    and with the state, whose zero points are ``zero`` and ``state_zero``, sums of a gate;
+    ``peephole_factors``, those of gates that have one, products with the cell state. ``emitted``
+    makes what a cell gives codes around ``emitted_zero``; ``projected`` makes results of sums of
+    the projection. A cell state is within ±``cell_limit``, a projected result within
+    ±``output_limit``. No sum of the inputs' products, bias added, reaches 2³⁰.
+    """
+
+    cell: Cell
+    zero: int
+    state_zero: int
+    input_factors: tuple[float, ...]
+    state_factors: tuple[float, ...]
+    peephole_factors: tuple[float, ...]
+    emitted: float
+    emitted_zero: int
+    projected: float
+    cell_exponent: int
+    cell_limit: int
+    output_limit: int
+    time_major: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.cell.source, *self.cell.states)
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        return self.cell.shapes()
 
 
 @dataclass(frozen=True, slots=True)

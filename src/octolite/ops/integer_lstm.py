@@ -19,6 +19,7 @@ from octolite.errors import UnsupportedError
 from octolite.ir import fixed_point, gates
 from octolite.ir.fixed_point import Codes, Multiplier, saturate, wrap
 from octolite.ir.types import INT8, INT16, INT32, Array, Operand
+from octolite.kernels import spec
 from octolite.ops.base import Intermediate
 
 GATES = ("input", "forget", "cell", "output")
@@ -78,14 +79,86 @@ def _scale(x: Operand | None) -> np.float32:
 
 
 @dataclass(frozen=True)
-class IntegerCell:
-    """The cell of one operator: its inputs, and their arrays, by name; clips are 0 for none."""
+class Scales:
+    """What the numbers of one operator stand for: its inputs and its result, ``output``, by name;
+    clips are 0 for none."""
 
     operands: Mapping[str, Operand | None]
-    arrays: Mapping[str, Any]
     intermediates: Sequence[Intermediate]
     cell_clip: float
     proj_clip: float
+
+    @property
+    def gates(self) -> list[str]:
+        """The gates that are there."""
+        return [g for g in GATES if self.operands[f"{g}_gate_bias"] is not None]
+
+    def zero(self, source: str) -> int:
+        """The zero point of the ``input``, or of the ``recurrent`` state."""
+        return int(Codes.of(self._source(source)).zero)
+
+    def product(self, source: str, gate: str) -> np.float32:
+        """What makes products of a source's codes and weights sums of a gate."""
+        return self._of(source, gate) * _scale(self._source(source)) / self._unit(gate)
+
+    def peephole(self, gate: str) -> np.float32:
+        """What makes products with the cell state sums of a gate."""
+        unit = np.float64(2.0) ** self.cell_exponent * self._of("cell", gate)
+        return np.float32(unit / self._unit(gate))
+
+    @property
+    def cell_exponent(self) -> int:
+        """The logarithm of the cell state's scale."""
+        cell = self.operands["cell_state"]
+        assert cell is not None
+        exponent = _exponent(cell)
+        assert exponent is not None
+        return exponent
+
+    @property
+    def emitted(self) -> np.float32:
+        """What makes products of F(0) and F(0) codes."""
+        scale = np.float32(self.intermediates[-1].scale)
+        return np.float32(2.0**-15 / np.float64(scale) * 2.0**-15)
+
+    @property
+    def projected(self) -> np.float32:
+        """What makes sums of the projection results."""
+        scale = np.float32(self.intermediates[-1].scale)
+        weights = _scale(self.operands["projection_weights"])
+        return weights * scale / _scale(self.operands["output_state"])
+
+    @property
+    def cell_limit(self) -> int:
+        """The code at which the cell state is cut off; 0: nowhere."""
+        return _clip_code(self.cell_clip, _scale(self.operands["cell_state"]), gates.HIGH)
+
+    @property
+    def output_limit(self) -> int:
+        """The same of what is projected."""
+        return _clip_code(self.proj_clip, _scale(self.operands["output"]), 127)
+
+    def _source(self, source: str) -> Operand | None:
+        return self.operands["input" if source == "input" else "output_state"]
+
+    def _of(self, source: str, gate: str) -> np.float32:
+        return _scale(self.operands[f"{source}_to_{gate}_weights"])
+
+    def _unit(self, gate: str) -> np.float32:
+        """What 1 stands for in the sums of a gate."""
+        if self.operands["forget_layer_norm_coefficients"] is None:
+            return np.float32(2.0**-12)
+        scale = self.intermediates[GATES.index(gate)].scale
+        assert scale is not None
+        return np.float32(scale)
+
+
+@dataclass(frozen=True)
+class IntegerCell:
+    """The cell of one operator with its arrays, by name."""
+
+    scales: Scales
+    arrays: Mapping[str, Any]
 
     def run(self, x: Array) -> Array:
         """The output codes after each step [time, batch, width] of ``x`` [time, batch, depth];
@@ -93,7 +166,7 @@ class IntegerCell:
         states = self.arrays["output_state"], self.arrays["cell_state"]
         batch = x.shape[1]
         h, c = (s.reshape(batch, s.size // max(batch, 1)).astype(np.int64) for s in states)
-        products = {g: gates.short(self._scaled("input", g, x)) for g in self._gates}
+        products = {g: gates.short(self._scaled("input", g, x)) for g in self.scales.gates}
         out = np.empty((*x.shape[:2], h.shape[1]), np.int8)
         for t in range(len(x)):
             h, c = self._step({g: p[t] for g, p in products.items()}, h, c)
@@ -102,10 +175,6 @@ class IntegerCell:
             state[...] = last.reshape(state.shape)
         return out
 
-    @cached_property
-    def _gates(self) -> list[str]:
-        return [g for g in GATES if self.arrays[f"{g}_gate_bias"] is not None]
-
     def _step(self, now: Mapping[str, Array], h: Array, c: Array) -> tuple[Array, Array]:
         forget = gates.sigmoid(self._sum("forget", now, h, c))
         keep = gates.sigmoid(self._sum("input", now, h, c)) if "input" in now else None
@@ -113,7 +182,7 @@ class IntegerCell:
         new = gates.tanh(self._sum("cell", now, h, None))
         exponent = self._cell_exponent
         c = gates.short(gates.product(forget, c, 15) + gates.product(keep, new, 30 + exponent))
-        limit = _clip_code(self.cell_clip, _scale(self.operands["cell_state"]), gates.HIGH)
+        limit = self.scales.cell_limit
         if limit > 0:
             c = np.clip(c, -limit, limit)
         emit = gates.sigmoid(self._sum("output", now, h, c))
@@ -124,73 +193,116 @@ class IntegerCell:
         z = gates.short(now[gate] + self._scaled("recurrent", gate, h))
         peephole = self.arrays[f"cell_to_{gate}_weights"] if c is not None else None
         if peephole is not None:
-            unit = np.float64(2.0) ** self._cell_exponent * _scale(self._of("cell", gate))
-            factor = Multiplier.of(np.float32(unit / self._unit(gate)))
-            z = gates.short(z + factor(c * peephole))
+            z = gates.short(z + self._peepholes[gate](c * peephole))
         norm = self.arrays[f"{gate}_layer_norm_coefficients"]
         if norm is None:
             return z
-        scale = _scale(self.operands[f"{gate}_layer_norm_coefficients"])
+        scale = _scale(self.scales.operands[f"{gate}_layer_norm_coefficients"])
         least = max(1, int(np.float32(_GUARD) * scale))
         bias = self.arrays[f"{gate}_gate_bias"].astype(np.int64)
         return gates.normalize(z, norm.astype(np.int64), bias, Multiplier.of(scale), least)
 
     def _scaled(self, source: str, gate: str, x: Array) -> Array:
         """What the input, or the state, contributes to a gate, in the unit of its sums."""
-        operand = self.operands["input" if source == "input" else "output_state"]
-        weights = self.arrays[f"{source}_to_{gate}_weights"]
-        centred = Codes.of(operand).centred(x)
-        sums = _product(centred, weights)
+        factor, zero, weights = self._products[source, gate]
+        sums = _product(x.astype(np.int64) - zero, weights)
         if source == "input" and self.arrays[f"{gate}_layer_norm_coefficients"] is None:
             sums = sums + self.arrays[f"{gate}_gate_bias"]
-        factor = _scale(self._of(source, gate)) * _scale(operand) / self._unit(gate)
-        return Multiplier.of(factor)(wrap(sums))
+        return factor(wrap(sums))
 
-    def _of(self, source: str, gate: str) -> Operand | None:
-        return self.operands[f"{source}_to_{gate}_weights"]
+    @cached_property
+    def _products(self) -> dict[tuple[str, str], tuple[Multiplier, int, Array]]:
+        """What products are multiplied by, the zero point, and the weights as they are multiplied,
+        by source and gate."""
+        return {
+            (source, gate): (
+                Multiplier.of(self.scales.product(source, gate)),
+                self.scales.zero(source),
+                _turned(self.arrays[f"{source}_to_{gate}_weights"]),
+            )
+            for source in ("input", "recurrent")
+            for gate in self.scales.gates
+        }
 
-    def _unit(self, gate: str) -> np.float32:
-        """What 1 stands for in the sums of a gate."""
-        if self.arrays["forget_layer_norm_coefficients"] is None:
-            return np.float32(2.0**-12)
-        scale = self.intermediates[GATES.index(gate)].scale
-        assert scale is not None
-        return np.float32(scale)
+    @cached_property
+    def _peepholes(self) -> dict[str, Multiplier]:
+        seeing = [g for g in self.scales.gates if g != "cell"]
+        return {gate: Multiplier.of(self.scales.peephole(gate)) for gate in seeing}
 
     @cached_property
     def _cell_exponent(self) -> int:
-        cell = self.operands["cell_state"]
-        assert cell is not None
-        exponent = _exponent(cell)
-        assert exponent is not None
-        return exponent
+        return self.scales.cell_exponent
 
     def _output(self, emitted: Array) -> Array:
         """Codes of the output state, from products of F(0) and F(0)."""
-        last = self.intermediates[-1]
-        scale = np.float32(last.scale)
-        factor = Multiplier.of(np.float32(2.0**-15 / np.float64(scale) * 2.0**-15))
+        factor, zero = Multiplier.of(self.scales.emitted), self.scales.intermediates[-1].zero
         weights, bias = self.arrays["projection_weights"], self.arrays["projection_bias"]
         if weights is None:
-            return saturate(factor(emitted) + last.zero, -128, 127)
-        hidden = saturate(factor(emitted) - last.zero, -128, 127)  # so in TFLite: minus, not plus
-        state = self.operands["output_state"]
-        sums = _product(hidden + last.zero, weights)
+            return saturate(factor(emitted) + zero, -128, 127)
+        hidden = saturate(factor(emitted) - zero, -128, 127)  # so in TFLite: minus, not plus
+        sums = _product(hidden + zero, _turned(weights))
         sums = wrap(sums if bias is None else sums + bias)
-        projected = Multiplier.of(
-            _scale(self.operands["projection_weights"]) * scale / _scale(state)
-        )
-        out = saturate(projected(sums) + Codes.of(state).zero, -128, 127)
-        limit = _clip_code(self.proj_clip, _scale(self.operands["output"]), 127)
+        projected = Multiplier.of(self.scales.projected)
+        out = saturate(projected(sums) + self.scales.zero("recurrent"), -128, 127)
+        limit = self.scales.output_limit
         return np.clip(out, -limit, limit) if limit > 0 else out
 
 
+def _turned(weights: Array) -> Array:
+    """``weightsᵀ`` in float64, which holds every sum that int32 does."""
+    return weights.T.astype(np.float64)
+
+
 def _product(x: Array, weights: Array) -> Array:
-    """``x · wᵀ`` of integers, exact: float64 holds every sum that int32 does."""
-    out = x.astype(np.float64) @ weights.T.astype(np.float64)
-    return np.asarray(out).astype(np.int64)
+    """Sums of products of integers, exact, by what :func:`_turned` has made of the weights."""
+    return np.asarray(x.astype(np.float64) @ weights).astype(np.int64)
 
 
 def _clip_code(limit: float, scale: np.float32, most: int) -> int:
     """The code at which a state is cut off; 0: nowhere."""
     return int(min(np.float32(limit) / scale, np.float32(most))) if limit > 0 else 0
+
+
+# Compiled ------------------------------------------------------------------------------------
+
+_ROOM = 2**30
+"""What no sum of the inputs' products may reach."""
+
+
+def request(scales: Scales, cell: spec.Cell, time_major: bool) -> spec.IntegerRecurrent | None:
+    """What to ask of the kernels; ``None``: the reference runs. That is so where gates are
+    normalized, where weights or biases are no constants, and where sums may be too large."""
+    named = scales.operands
+    constants = [named[name] for name, _ in cell.shapes()]
+    if any(x is None or x.data is None or not x.data.size for x in constants):
+        return None
+    if cell.normalized or any(_largest_sum(named, g) >= _ROOM for g in cell.gates):
+        return None
+    there = scales.gates
+    holes = [g for g in there if named.get(f"cell_to_{g}_weights") is not None]
+    return spec.IntegerRecurrent(
+        cell,
+        scales.zero("input"),
+        scales.zero("recurrent"),
+        tuple(float(scales.product("input", g)) for g in there),
+        tuple(float(scales.product("recurrent", g)) for g in there),
+        tuple(float(scales.peephole(g)) for g in holes),
+        float(scales.emitted),
+        scales.intermediates[-1].zero,
+        float(scales.projected) if cell.projection is not None else 1.0,
+        scales.cell_exponent,
+        scales.cell_limit,
+        scales.output_limit,
+        time_major,
+    )
+
+
+def _largest_sum(named: Mapping[str, Operand | None], gate: spec.Gate) -> int:
+    """What the input's products with a gate, and its bias, may come to."""
+    weights, bias = named[gate.weights], named[gate.bias]
+    assert weights is not None
+    assert bias is not None
+    assert weights.data is not None
+    assert bias.data is not None
+    products = 255 * np.abs(weights.data.astype(np.int64)).sum(axis=1).max(initial=0)
+    return int(products + np.abs(bias.data.astype(np.int64)).max(initial=0))

@@ -35,6 +35,7 @@ from octolite.ops.cells import (
     sequence_extents,
     sequence_shape,
     time_first,
+    varies,
 )
 from octolite.ops.integer_lstm import GATES, IntegerCell
 from octolite.ops.recurrent import both_inputs, both_results, both_sources, both_types
@@ -301,11 +302,25 @@ class _OneWay(Recurrent, abstract=True):
         outputs: Sequence[Operand],
         *arrays: Array | None,
     ) -> Array:
-        operands = self.named(inputs) | {"output": outputs[0]}
-        clips = self.cell_clip, self.proj_clip
         given = self.named(arrays)
-        cell = IntegerCell(operands, given, self.intermediates, *clips)
-        return self.through(cell.run, given["input"])
+        return self.through(IntegerCell(self.scales(inputs, outputs), given).run, given["input"])
+
+    def scales(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> integer_lstm.Scales:
+        """What the codes of these tensors stand for."""
+        operands = self.named(inputs) | {"output": outputs[0]}
+        return integer_lstm.Scales(operands, self.intermediates, self.cell_clip, self.proj_clip)
+
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.IntegerRecurrent | None:
+        cells = self.cells(self.named(inputs))
+        self.check_types(self.named(inputs))
+        if not cells or not all(varies(self.named(inputs)[name]) for name in cells[0].states):
+            return None
+        major = bool(self.attributes().get("time_major"))
+        return integer_lstm.request(self.scales(inputs, outputs), cells[0], major)
 
     @abstractmethod
     def through(self, cell: Callable[[Array], Array], x: Array) -> Array:
