@@ -36,6 +36,7 @@ class Detection(Task):
     name: ClassVar = "detection"
     summary: ClassVar = "COCO's mAP of a detector with TFLite's post-processing."
     results: ClassVar = ("Detections",)
+    needs_truth: ClassVar = False  # it is in the annotations, of which there must be a file
 
     model_output_labels: str | None = option(
         "A file with the name of each class, a line each, as the annotations call them; '???' for "

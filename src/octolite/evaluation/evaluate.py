@@ -245,16 +245,24 @@ def _settings(
         "models": [{"path": str(c.path), "sha256": c.digest} for c in contenders],
         "hybrid": hybrid,
         "preprocess": None if given is None else repr(given),
-        "data": str(data),
+        "data": _identity(Path(data)),
         "labels": None if labels is None else _digest(Path(labels)),
         "denylist": None if denylist is None else _digest(Path(denylist)),
     }
 
 
+def _identity(path: Path) -> list[Any]:
+    """A file by its place and size, as its content may be many gigabytes."""
+    return [str(path), path.stat().st_size if path.is_file() else None]
+
+
 def _digest(path: Path) -> str:
     if path.is_dir():
         return str(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _rows(
