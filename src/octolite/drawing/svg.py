@@ -94,7 +94,7 @@ def draw(sheet: Sheet) -> Drawn:
 
 
 def title_width(sheet: Sheet) -> float:
-    return text_width(plain(sheet.title, 120), SETTING) * 1.15
+    return text_width(plain(sheet.title, 120), SETTING) * 1.15 + 16
 
 
 def _frame(sheet: Sheet, width: float, height: float) -> Iterator[str]:
