@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -59,6 +60,13 @@ def of_strings(case: Case) -> bool:
     return any(t is not None and t.dtype is STRING for t in case.tensors)
 
 
+def rows_within_bytes(case: Case) -> bool:
+    """Codes of 4 or 2 bits whose rows do not begin with a byte."""
+    table = case.tensors[1]
+    assert table is not None
+    return table.hybrid and math.prod(table.shape[1:]) * table.stored.bits % 8 != 0
+
+
 @dataclass(frozen=True)
 class Fault:
     """What operators of LiteRT do with numbers of some types, in some of their cases."""
@@ -71,7 +79,9 @@ class Fault:
 
 FAULTS = (
     Fault(["EXPAND_DIMS", "FILL"], TYPES, "copies where strings lie, not the strings", of_strings),
-    Fault(["RESHAPE", "SQUEEZE", "SLICE"], [STRING], "copies where a string lies, not it", of_a_scalar),
+    Fault(
+        ["RESHAPE", "SQUEEZE", "SLICE"], [STRING], "copies where a string lies, not it", of_a_scalar
+    ),
     Fault(["TRANSPOSE"], TYPES, "leaves the result of a scalar as it was", of_a_scalar),
     Fault(
         ["REDUCE_MAX", "REDUCE_MIN"],
@@ -103,6 +113,12 @@ FAULTS = (
     ),
     Fault(["SQRT"], [INT16], "looks up a table of codes that is not there", unscaled),
     Fault(["EMBEDDING_LOOKUP"], TYPES, "takes strings for rows of bytes, and crashes", of_strings),
+    Fault(
+        ["EMBEDDING_LOOKUP"],
+        TYPES,
+        "looks for each row of 4- or 2-bit codes where a byte begins",
+        rows_within_bytes,
+    ),
     Fault(
         ["MATRIX_DIAG", "MATRIX_SET_DIAG"],
         but(FLOAT32, INT64, INT32, INT16, INT8, UINT8, UINT32),

@@ -15,7 +15,7 @@ import octolite
 from octolite import tflite
 from octolite.errors import UsageError
 from octolite.ir import Graph, Model, Signature, Value, numerics, verify
-from octolite.ir.types import FLOAT16, FLOAT32, INT4, INT8, Array
+from octolite.ir.types import FLOAT16, FLOAT32, INT4, INT8, INT32, Array
 from octolite.ops import operator_class
 from octolite.quantize import (
     RECIPES,
@@ -373,3 +373,17 @@ def test_the_recipe_in_the_documentation() -> None:
             Rule.of(name="^logits/", weights="float32"),
         ),
     )
+
+
+@pytest.mark.parametrize(("width", "kind"), [(34, "int4"), (33, "int8")])
+def test_rows_of_tables_begin_with_a_byte(width: int, kind: str) -> None:
+    """LiteRT looks for them there."""
+    graph = Graph()
+    ids = graph.add_input("ids", INT32, (3,))
+    table = Value.constant("table", gaussian(50, width))
+    node = graph.add(operator_class("EMBEDDING_LOOKUP")(), [ids, table], "y")
+    graph.outputs = [node.output]
+    quantize(Model([graph]), Recipe("int4", Treatment(weights=INT4)))
+    assert table.dtype.name == kind
+    found = run(tflite.write(Model([graph])), np.array([0, 1, 49], np.int32))
+    assert decibels(gaussian(50, width)[[0, 1, 49]], found) > 15

@@ -96,7 +96,7 @@ class QuantRule:
         together: the hybrid form takes codes for all of its weights; for some it is not defined.
         fixed_output: (scale, zero point) that an int8 result always has.
         single_scale: the hybrid form takes one scale for all channels, too.
-        narrow: the hybrid form takes int4 weights, too.
+        narrow: the hybrid form takes int4 weights, too; or does if each row fills whole bytes.
     """
 
     weights: Mapping[str, int | None] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class QuantRule:
     together: bool = False
     fixed_output: tuple[float, int] | None = None
     single_scale: bool = True
-    narrow: bool = False
+    narrow: Literal["any", "whole bytes"] | None = None
 
 
 FLOATS, NUMBERS, COMPLEX, ANYTHING = "f", "fiub", "fiubc", "fiubcso"

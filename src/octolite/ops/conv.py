@@ -118,7 +118,7 @@ class Conv2D(Convolution):
     spread = "sums"
     options = "Conv2DOptions"
     quantized_bias_type: int = attr(0)
-    quant = QuantRule(weights={"weights": 0}, hybrid=True, narrow=True)
+    quant = QuantRule(weights={"weights": 0}, hybrid=True, narrow="any")
     dtype_versions = {INT8: 3, INT16: 4}
 
     def infer(self, x: Operand, w: Operand, bias: Operand | None = None) -> Sequence[TensorType]:

@@ -41,7 +41,7 @@ class FullyConnected(Operator):
     keep_num_dims: bool = attr(False)
     asymmetric_quantize_inputs: bool = attr(False)
     quantized_bias_type: int = attr(0)
-    quant = QuantRule(weights={"weights": 0}, hybrid=True, narrow=True)
+    quant = QuantRule(weights={"weights": 0}, hybrid=True, narrow="any")
     dtype_versions = {INT8: 4, INT16: 7}
     integer_types = (INT8, UINT8, INT16)
 

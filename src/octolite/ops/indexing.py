@@ -271,7 +271,7 @@ class EmbeddingLookup(Operator):
     kinds = ANYTHING
     name = "EMBEDDING_LOOKUP"
     inputs = "lookup value"
-    quant = QuantRule(weights={"value": 0}, hybrid=True, narrow=True)
+    quant = QuantRule(weights={"value": 0}, hybrid=True, narrow="whole bytes")
 
     def infer(self, lookup: Operand, value: Operand) -> Sequence[TensorType]:
         rank_of(lookup, "lookup", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -173,7 +174,9 @@ def demand(value: Value, use: Use, joint: Joint) -> Demand:
         beside = None if inputs[0] is None else inputs[0].dtype
         hybrid = op.quant.hybrid and beside in (FLOAT32, INT32)
         hybrid = hybrid and (not op.quant.together or id(use.node) in joint.nodes)
-        return Demand(op.quant.weights[name], "", hybrid, op.quant.single_scale, op.quant.narrow)
+        rows = math.prod(extent or 0 for extent in (value.shape or ())[1:])
+        narrow = op.quant.narrow == "any" or (op.quant.narrow == "whole bytes" and rows % 2 == 0)
+        return Demand(op.quant.weights[name], "", hybrid, op.quant.single_scale, narrow)
     if op.quant.weights:
         return Demand(keep=f"{name} of {op.name}")
     if sum(extent != 1 for extent in value.shape or ()) < 2:
