@@ -268,6 +268,7 @@ def test_model_explorer_finds_graphs_whose_edges_lead_to_nodes(make: Callable[[]
                 assert isinstance(pair["value"], str)
             for edge in node["incomingEdges"]:
                 assert edge["sourceNodeId"] in ids
+                assert all(isinstance(value, str) for value in edge.values())
                 edges[edge["sourceNodeId"], node["id"]] += 1
     assert edges == arrows_of(picture)
 
