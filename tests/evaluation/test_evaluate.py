@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics as sk
 
 import octolite
@@ -17,7 +20,7 @@ from octolite.evaluation.classification import Agreement, ClassificationMetrics
 from octolite.evaluation.engine import Progress
 from octolite.evaluation.metrics import Proportion
 from octolite.ir.types import INT8, Array, Quant
-from tests.evaluation.echoes import echo, scaled
+from tests.evaluation.echoes import echo, metadata, scaled
 
 RNG = np.random.default_rng(21)
 CLASSES = 5
@@ -180,6 +183,22 @@ def test_a_file_of_someone_elses_is_left_alone(tmp_path: Path, model: Path, data
     assert output.read_text() == "precious\n"
 
 
+def test_two_processes_do_not_write_one_table(tmp_path: Path, model: Path, data: Path) -> None:
+    output = tmp_path / "out.csv"
+    octolite.evaluate("classification", model, data, output=output)
+    before = output.read_bytes()
+    with output.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match=r"another process is writing .*out\.csv"):
+            octolite.evaluate("classification", model, data, output=output, restart=True)
+    assert output.read_bytes() == before
+
+
+def test_a_table_that_cannot_be_written(tmp_path: Path, model: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*none/out\.csv: No such file"):
+        octolite.evaluate("classification", model, data, output=tmp_path / "none" / "out.csv")
+
+
 def test_nothing_is_written_when_all_is_wrong(tmp_path: Path, model: Path, data: Path) -> None:
     output = tmp_path / "out.csv"
     names = lines(tmp_path / "labels.txt", "abcde")
@@ -299,6 +318,25 @@ def test_quantized_inputs_and_outputs(tmp_path: Path, data: Path) -> None:
     steps: Array = np.rint(SCORES * 32)
     expected = [int(s.argmax()) for s in steps]
     assert [row.results[0][0] for row in found.rows] == expected
+
+
+def test_what_the_model_says_of_itself(tmp_path: Path) -> None:
+    """Normalization and names of outputs from metadata: nothing has to be given."""
+    raw = metadata([10.0], [2.0], 2, "names.txt")
+    model = echo(tmp_path / "m.tflite", (1, 1, 3, 1), [1, 3], metadata=raw)
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("names.txt", "left\nmiddle\nright\n")
+    (tmp_path / "images").mkdir()
+    for number, row in enumerate([[9, 2, 3], [7, 8, 200], [1, 0, 0]]):
+        pixels = np.array([row], np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    labels = lines(tmp_path / "labels.txt", ["left", "right", "middle"])
+    found = octolite.evaluate("classification", model, tmp_path / "images", labels)
+    assert found.metrics.accuracy == Proportion(2, 3)
+    assert found.metrics.confused() == (("middle", "left", 1),)
+    assert found.preprocessing == (
+        "resize 1×3, bilinear filter, gray, (x − 10) / 2, as float32 (from the model's metadata)"
+    )
 
 
 def test_open_batches_and_missing_labels(tmp_path: Path, data: Path) -> None:

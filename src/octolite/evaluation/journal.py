@@ -8,6 +8,7 @@ models or preprocessing never mix.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,12 +134,13 @@ def opened(
         return
     beside = path.with_name(f"{path.name}.settings.json")
     try:
-        fresh = restart or _is_empty(path, beside)
-        recovered = [] if fresh else _recover(path, beside, columns, settings)
-        if fresh:
-            path.write_text("")
-            beside.write_text(json.dumps(settings, indent=2) + "\n")
         with path.open("a", encoding="utf-8", newline="") as file:
+            _lock(file, path)
+            fresh = restart or _is_empty(path, beside)
+            recovered = [] if fresh else _recover(path, beside, columns, settings)
+            if fresh:
+                file.truncate(0)
+                beside.write_text(json.dumps(settings, indent=2) + "\n")
             if path.stat().st_size == 0:
                 file.write(_line(columns.header()))
                 file.flush()
@@ -151,9 +153,17 @@ def opened(
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def _lock(file: TextIO, path: Path) -> None:
+    """Until it is closed, the file is this process's alone; the system sees to it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another process is writing {path}; wait, or give another file") from None
+
+
 def _is_empty(path: Path, beside: Path) -> bool:
-    """Whether no result would be lost: no file, an empty one, or a header alone that is ours."""
-    if not path.exists() or path.stat().st_size == 0:
+    """Whether no result would be lost: an empty file, or a header alone that is ours."""
+    if path.stat().st_size == 0:
         return True
     return beside.exists() and path.read_bytes().count(b"\n") <= 1
 
