@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octolite import passes, tflite
-from octolite.errors import FormatError, UsageError
+from octolite.errors import FormatError, UsageError, did_you_mean
 from octolite.frontends import graphdef, savedmodel
 from octolite.ir.graph import Model
 from octolite.quantize import IntegerRecipe, Ledger, Recipe, quantize
@@ -254,7 +254,7 @@ def load(
 def _read(source: Source, selection: Selection, tell: Progress) -> Model:
     """What the kind that is said reads; with none, the one that recognises ``source``."""
     found = _recognise(source)
-    kind = next((k for k in KINDS if k.name == selection.kind), found)
+    kind = found if selection.kind is None else _kind(selection.kind)
     options = selection.options()
     if unknown := options.keys() - kind.options:
         raise UsageError(f"{kind.name} has no {' or '.join(sorted(unknown))} to choose")
@@ -266,6 +266,13 @@ def _read(source: Source, selection: Selection, tell: Progress) -> Model:
         raise FormatError(
             f"{error}. Convert it as {found.name}, which `octolite convert` finds by looking"
         ) from error
+
+
+def _kind(name: str) -> Kind:
+    kinds = {kind.name: kind for kind in KINDS}
+    if name not in kinds:
+        raise UsageError(f"there is no kind of model {name!r}. {did_you_mean(name, kinds)}")
+    return kinds[name]
 
 
 def _recognise(source: Source) -> Kind:

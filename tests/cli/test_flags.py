@@ -244,6 +244,24 @@ def test_codes_throughout_have_the_stated_ranges(place: Path) -> None:
     np.testing.assert_allclose(found / 256, exact, atol=0.02)
 
 
+def test_codes_are_those_that_tensorflow_writes(place: Path) -> None:
+    """Scales and zero points that the converter of TensorFlow 2.21 gives the same graph."""
+    recorded = {
+        "input": (0.007874015718698502, 128),
+        "w/rearranged": (0.0054901959374547005, 128),
+        "relu": (0.0235294122248888, 0),
+        "logits": (0.062745101749897, 128),
+        "MobilenetV1/Predictions/Reshape_1": (0.00390625, 0),
+    }
+    model = convert(TRAINED, UINT8, *MEANS)
+    quants = {v.name: v.quant for v in model.main.values() if v.quant is not None}
+    for name, (scale, zero_point) in recorded.items():
+        assert quants[name].scale[0] == np.float32(scale)
+        assert quants[name].zero_point[0] == zero_point
+    bias = quants["b"].scale[0]
+    np.testing.assert_array_max_ulp(bias, np.float32(4.3229891161900014e-05), maxulp=1)
+
+
 @pytest.mark.parametrize("make", [octolite.Interpreter, litert.Interpreter])
 def test_codes_stand_for_what_tensorflow_computed(place: Path, make: Any) -> None:
     """A graph that TensorFlow ran, with its simulated quantization; the file has floats at its
@@ -288,6 +306,16 @@ def test_bytes_go_into_hybrid_models_too(place: Path) -> None:
     flags = ["--post_training_quantize", "--inference_input_type=QUANTIZED_UINT8", *MEANS]
     model = convert(TRAINED, *flags)
     assert dtypes(model) == ["uint8", "float32"]
+
+
+def test_codes_go_into_one_signature(place: Path) -> None:
+    source = f"--saved_model_dir={DATA / 'saved_models' / 'v1_signatures'}"
+    base = ["--output_file=foo.tflite", source, "--inference_input_type=QUANTIZED_UINT8", *MEANS]
+    result = call(*base)
+    assert result.exit_code == 2
+    assert "the model has several: convert one" in result.output
+    assert call(*base, "--saved_model_signature_key=classify").exit_code == 0
+    assert [v.dtype.name for v in read("foo.tflite").signatures[0].inputs.values()] == ["uint8"]
 
 
 def test_ranges_that_are_missing_are_listed(place: Path) -> None:

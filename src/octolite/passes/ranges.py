@@ -51,18 +51,19 @@ def move_past_products(model: Model) -> int:
     Rewriting makes one operator of all of them, and the tensor whose range was stated is gone.
     A result that states a range of its own keeps it.
     """
-    return sum(_moved(node) for graph in model.graphs for node in _in_order(graph))
+    moved = 0
+    for graph in model.graphs:
+        graph.sort()
+        moved += sum(_moved(graph, node) for node in graph.nodes)
+    return moved
 
 
-def _in_order(graph: Graph) -> list[Node]:
-    graph.sort()
-    return graph.nodes
-
-
-def _moved(node: Node) -> int:
+def _moved(graph: Graph, node: Node) -> int:
     constant = next((v for v in node.inputs if v is not None and v.data is not None), None)
     x = node.inputs[0] if node.inputs[:1] != (constant,) else node.inputs[-1]
-    if x is None or x.range is None or len(x.uses) > 1 or not _is_of_layer(x):
+    if x is None or x.range is None or len(x.uses) > 1 or graph.is_output(x):
+        return 0
+    if not _is_of_layer(x):
         return 0
     if node.op.name in ACTIVATIONS:
         found = ACTIVATIONS[node.op.name](x.range)

@@ -93,9 +93,12 @@ def take_codes(model: Model, means: Means = ()) -> None:
     What computes with them stays as it is. ``means`` is that of an :class:`IntegerRecipe`; an
     input that it leaves out has the range that the graph states.
 
-    Raises :class:`UsageError` for an input without either.
+    Raises :class:`UsageError` for an input without either, and for several signatures, whose
+    inputs differ.
     """
     graph = model.main
+    if any(signature.graph is not graph for signature in model.signatures):
+        raise UsageError("codes go into one signature, and the model has several: convert one")
     limits = {id(value): found for value, found in stated_inputs(graph, means)}
     for value in graph.inputs:
         if value.dtype is not FLOAT32:
