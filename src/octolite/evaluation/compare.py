@@ -169,6 +169,18 @@ def choose_feeds(
     return feeds.draw(one.graph, known, samples or 8, seed, ranges)
 
 
+MISMATCH = 20.0
+"""dB below which operators that compute in float cannot be the same."""
+
+LEAST_SURE = ("position", "structure", "name")
+
+
+def _exact(node: Node) -> bool:
+    """Whether quantization cannot have changed what a node computes: no weights, no codes."""
+    floats = all(v.dtype.is_float for v in node.outputs)
+    return floats and not weights_of(node) and node.op.name not in INSERTED
+
+
 def _silent(_what: str, _done: int, _total: int) -> None:
     pass
 
@@ -194,6 +206,13 @@ class _Comparing:
         self.outputs = _Outputs(one.graph.outputs)
 
     def run(self, given: Feeds, tell: Progress) -> Comparison:
+        while True:  # every round has fewer matches
+            self.sample(given.samples[0])
+            refuted = self.refuted()
+            self.rows = {k: _Row(row.match) for k, row in self.rows.items() if k not in refuted}
+            if not refuted:
+                break
+        self.outputs = _Outputs(self.one.graph.outputs)
         for done, sample in enumerate(given):
             tell("Comparing", done, len(given))
             self.sample(sample)
@@ -201,13 +220,26 @@ class _Comparing:
         return Comparison(
             tuple(self.layer(i, n) for i, n in enumerate(self.other.graph.nodes) if self.shown(n)),
             self.outputs.found(),
-            tuple(str(n) for n in self.matching.only_quantized),
-            tuple(str(n) for n in self.matching.only_float),
+            tuple(
+                str(n) for n in self.other.graph.nodes if self.shown(n) and id(n) not in self.rows
+            ),
+            tuple(str(n) for n in self.one.graph.nodes if self.is_missing(n)),
             self.one.size,
             self.other.size,
             len(given),
             given.source,
         )
+
+    def refuted(self) -> dict[int, Match]:
+        """Matches that cannot be: of operators that compute in float, without weights, and yet
+        give something else for the same inputs. The least sure ones of them, as a wrong one
+        spoils what follows it."""
+        doubtful: dict[str, dict[int, Match]] = {}
+        for key, row in self.rows.items():
+            added = row.added.tally.difference()
+            if added is not None and added.sqnr < MISMATCH and _exact(row.match.node):
+                doubtful.setdefault(row.match.how, {})[key] = row.match
+        return next((doubtful[how] for how in LEAST_SURE if how in doubtful), {})
 
     def sample(self, sample: Feed) -> None:
         self.one.feed(sample)
@@ -244,7 +276,15 @@ class _Comparing:
         changes nothing."""
         if node.op.name == "DEQUANTIZE":
             return False
-        return id(node) in self.rows or any(n is node for n in self.matching.only_quantized)
+        alone = any(n is node for n in self.matching.only_quantized)
+        return alone or any(m.node is node for m in self.matching.matches)
+
+    def is_missing(self, node: Node) -> bool:
+        """Whether a node of the float model is none of the quantized one's, or was refuted."""
+        if any(n is node for n in self.matching.only_float):
+            return True
+        twins = [m for m in self.matching.matches if m.twin is node]
+        return bool(twins) and not any(id(m.node) in self.rows for m in twins)
 
     def layer(self, position: int, node: Node) -> Layer:
         row = self.rows.get(id(node))

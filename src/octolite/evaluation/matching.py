@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
@@ -125,6 +125,10 @@ def names_of(value: Value) -> set[str]:
     return {_SUFFIX.sub("", part) or part for part in (value.name, *parts)}
 
 
+def _whole_name(value: Value) -> set[str]:
+    return {value.name}
+
+
 class _Matcher:
     def __init__(self, before: _Side, after: _Side) -> None:
         self.before, self.after = before, after
@@ -136,8 +140,10 @@ class _Matcher:
 
     def run(self) -> Matching:
         result = Matching(inputs=self.inputs())
-        self.by_name(self.before.nodes, self.after.nodes)
-        self.by_name(self.before.inserted, self.after.inserted)  # the float one may have some
+        for names in (_whole_name, names_of):
+            self.by_name(self.before.nodes, self.after.nodes, names)
+            # The float one may have such operators, too.
+            self.by_name(self.before.inserted, self.after.inserted, names)
         self.by_structure()
         self.by_position()
         self.by_structure()
@@ -189,11 +195,13 @@ class _Matcher:
         self.value_of.update((id(b), a) for a, b in pairs)
         return True
 
-    def by_name(self, before: Sequence[Node], after: Sequence[Node]) -> None:
-        known = _unique((name, n) for n in before for name in names_of(n.output))
-        ours = _unique((name, n) for n in after for name in names_of(n.output))
+    def by_name(
+        self, before: Sequence[Node], after: Sequence[Node], names: Callable[[Value], set[str]]
+    ) -> None:
+        known = _unique((name, n) for n in before for name in names(n.output))
+        ours = _unique((name, n) for n in after for name in names(n.output))
         for node in after:
-            for name in sorted(names_of(node.output), key=len, reverse=True):
+            for name in sorted(names(node.output), key=lambda name: (-len(name), name)):
                 twin = known.get(name) if name in ours else None
                 if twin is not None and self.alike(twin, node) and self.accept(twin, node, "name"):
                     break
