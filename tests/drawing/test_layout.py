@@ -85,6 +85,10 @@ def test_an_input_that_is_read_late_stands_where_it_is_read() -> None:
     edges = [Edge(0, 2), Edge(2, 3), Edge(3, 4), Edge(1, 4)]
     layout = arrange([(50.0, 20.0)] * 5, edges)
     assert layout.centres[1][1] == layout.centres[3][1]
+    edges = [Edge(0, 3), Edge(3, 4), Edge(4, 5), Edge(1, 2), Edge(2, 5)]  # with one between
+    layout = arrange([(50.0, 20.0)] * 6, edges)
+    assert layout.centres[2][1] == layout.centres[4][1]
+    assert layout.centres[1][1] == layout.centres[3][1]
 
 
 def test_edges_that_lead_back_are_laid_out() -> None:

@@ -189,7 +189,8 @@ class _Arrangement:
 
 
 def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The longest way to each box; one that more is read from than it reads goes down to that."""
+    """The longest way to each box. One that reads no more than is read from it goes down to that:
+    with what it hangs from, as weights that are unpacked before they are used do."""
     before: list[set[int]] = [set() for _ in range(count)]
     after: list[set[int]] = [set() for _ in range(count)]
     for a, b in edges:
@@ -199,7 +200,7 @@ def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     for i in range(count):
         ranks[i] = max((ranks[a] + 1 for a in before[i]), default=0)
     for i in reversed(range(count)):
-        if len(after[i]) > len(before[i]):
+        if after[i] and len(after[i]) >= len(before[i]):
             ranks[i] = min(ranks[b] for b in after[i]) - 1
     return ranks
 
