@@ -6,7 +6,7 @@ Blocks hold texts as they are; the template escapes them. Markup comes from :mod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import ClassVar
@@ -177,6 +177,12 @@ MISSING = Cell("–", math.inf)
 
 def text(value: str, tone: str = PLAIN) -> Cell:
     return Cell(value, value.casefold(), tone)
+
+
+def named(row_name: str, names: Mapping[str, str]) -> Cell:
+    """A layer's name as :func:`told_apart` shows it; the whole of it when it is pointed at."""
+    shown = names[row_name]
+    return Cell(shown, shown.casefold(), title=row_name)
 
 
 def number(value: float | None, form: str = "{:.2f}", tone: str = PLAIN) -> Cell:

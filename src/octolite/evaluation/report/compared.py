@@ -20,6 +20,7 @@ from octolite.evaluation.report.blocks import (
     Table,
     Tile,
     Words,
+    named,
     number,
     percent,
     short,
@@ -121,15 +122,11 @@ def _culprits(found: Comparison, names: Mapping[str, str]) -> Table | Words:
     return Table(
         columns,
         tuple(
-            Row((_named(r, names), text(r.operator), text(r.format or "–"), *_qualities(r)))
+            Row((named(r.name, names), text(r.operator), text(r.format or "–"), *_qualities(r)))
             for r in rows
         ),
         "Layers that add most of the error",
     )  # fmt: skip
-
-
-def _named(row: Layer, names: Mapping[str, str]) -> Cell:
-    return Cell(names[row.name], row.name.casefold(), PLAIN, None, row.name)
 
 
 def _qualities(row: Layer) -> tuple[Cell, ...]:
@@ -149,7 +146,7 @@ def _table(found: Comparison, names: Mapping[str, str]) -> Table:
     for row in found.layers:
         cells = (
             number(row.position, "{:.0f}"),
-            _named(row, names),
+            named(row.name, names),
             text(row.operator),
             text(row.format or "–"),
             *_qualities(row),
@@ -182,7 +179,7 @@ def _sizes(found: Comparison, names: Mapping[str, str]) -> Table:
         left = _share(row.bytes_after, row.bytes_before)
         made.append(
             Row((
-                _named(row, names), text(row.operator), text(row.format or "–"),
+                named(row.name, names), text(row.operator), text(row.format or "–"),
                 Cell(size(row.bytes_before), row.bytes_before),
                 Cell(size(row.bytes_after), row.bytes_after, PLAIN, both),
                 left, _share(row.bytes_after, found.size_after),

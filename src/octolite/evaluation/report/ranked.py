@@ -16,6 +16,7 @@ from octolite.evaluation.report.blocks import (
     Section,
     Table,
     Words,
+    named,
     number,
     size,
     text,
@@ -74,7 +75,7 @@ def _table(found: Sensitivity) -> Table:
     for rank, row in enumerate(found.ranked, 1):
         rows.append(
             Row((
-                number(rank, "{:.0f}"), Cell(names[row.name], row.name.casefold(), title=row.name),
+                number(rank, "{:.0f}"), named(row.name, names),
                 text(row.operator), text(row.format), number(row.only), _part(row, found, most),
                 number(row.without), _gain(row, found),
                 Cell(size(row.bytes_before), row.bytes_before),
