@@ -28,13 +28,14 @@ class Layers:
 def coordinates(graph: Layers, widths: Sequence[float], gap: float) -> list[float]:
     """The middle of each item; the leftmost item starts at 0."""
     kept_apart = _conflicts(graph)
+    up, down = _leading(graph)
     found = []
     for upwards in (False, True):
         for leftwards in (False, True):
             layers = graph.layers[::-1] if upwards else graph.layers
             if leftwards:
                 layers = [layer[::-1] for layer in layers]
-            roots = _blocks(layers, graph.down if upwards else graph.up, kept_apart)
+            roots = _blocks(layers, down if upwards else up, kept_apart)
             xs = _packed(layers, roots, widths, gap)
             found.append([-x for x in xs] if leftwards else xs)
     edges = [_extent(xs, widths) for xs in found]
@@ -52,6 +53,23 @@ def _extent(xs: Sequence[float], widths: Sequence[float]) -> tuple[float, float]
         min(x - w / 2 for x, w in zip(xs, widths, strict=True)),
         max(x + w / 2 for x, w in zip(xs, widths, strict=True)),
     )
+
+
+def _leading(graph: Layers) -> tuple[list[list[int]], list[list[int]]]:
+    """The neighbours that items line up with, above and below: those with the most above them.
+
+    Unpacked weights, which begin anywhere, do not draw what reads them aside from where it lies.
+    """
+    depth = [0] * len(graph.up)
+    for layer in graph.layers:
+        for item in layer:
+            depth[item] = max((depth[n] + 1 for n in graph.up[item]), default=0)
+    up = [[n for n in near if depth[n] + 1 == depth[i]] for i, near in enumerate(graph.up)]
+    down: list[list[int]] = [[] for _ in up]
+    for item, near in enumerate(up):
+        for other in near:
+            down[other].append(item)
+    return up, down
 
 
 def _conflicts(graph: Layers) -> set[tuple[int, int]]:
