@@ -31,6 +31,7 @@ from octolite.evaluation.subject import (
 from octolite.evaluation.tally import Pair, Tally, stored
 from octolite.ir.graph import Node, Value
 from octolite.ir.types import Array
+from octolite.tflite.metadata import read_metadata
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
@@ -166,7 +167,7 @@ def choose_feeds(
         return feeds.load(one.graph, data, samples or MOST_SAMPLES)
     twins = {} if matching is None else {id(a): b for a, b in matching.inputs}
     known = [twins.get(id(v)) for v in one.graph.inputs]
-    return feeds.draw(one.graph, known, samples or 8, seed, ranges)
+    return feeds.draw(one.graph, known, samples or 8, seed, ranges, read_metadata(one.content))
 
 
 MISMATCH = 20.0

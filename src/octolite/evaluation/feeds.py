@@ -19,6 +19,7 @@ from octolite.errors import UsageError, did_you_mean
 from octolite.evaluation.tally import limits, stored
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array
+from octolite.tflite.metadata import Metadata, TensorMetadata
 
 SEED = 20180917
 
@@ -128,12 +129,14 @@ def draw(
     count: int = 8,
     seed: int = SEED,
     ranges: Ranges | None = None,
+    metadata: Metadata | None = None,
 ) -> Feeds:
     """Numbers drawn uniformly from the range that each input states.
 
-    A range is stated by ``ranges``, else by the scale of the input, or of its twin in the quantized
-    model, or of the QUANTIZE that reads it. Numbers that look up rows of a table are drawn from the
-    rows that there are. For any other input it is [-1, 1), or 0 and 1, and ``source`` says so.
+    A range is stated by ``ranges``, else by the normalization of pixels in the model's metadata,
+    else by the scale of the input, or of its twin in the quantized model, or of the QUANTIZE that
+    reads it. Numbers that look up rows of a table are drawn from the rows that there are. For any
+    other input it is [-1, 1), or 0 and 1, and ``source`` says so.
 
     Raises :class:`UsageError` for an input of strings, or for a name that no input has.
     """
@@ -144,9 +147,10 @@ def draw(
         if name and name not in names:
             raise UsageError(f"the model has no input {name!r}. {did_you_mean(name, names)}")
     others = [*twins, *[None] * (len(names) - len(twins))]
+    about = [*(metadata.inputs if metadata else ()), *[None] * len(names)]
     chosen = [
-        _stated(value, twin, given.get(value.name, given.get("")))
-        for value, twin in zip(graph.inputs, others, strict=True)
+        _stated(value, twin, given.get(value.name, given.get("")), told)
+        for value, twin, told in zip(graph.inputs, others, about, strict=False)
     ]
     samples = tuple(
         tuple(
@@ -173,11 +177,17 @@ def _drawn(rng: np.random.Generator, value: Value, low: float, high: float) -> A
 
 
 def _stated(
-    value: Value, twin: Value | None, given: tuple[float, float] | None
+    value: Value,
+    twin: Value | None,
+    given: tuple[float, float] | None,
+    about: TensorMetadata | None,
 ) -> tuple[float, float, str]:
     """The range of an input, and who says so."""
     if given is not None:
         return *given, "as asked for"
+    if about is not None and about.is_image and about.std and value.dtype.is_float:
+        ends = [(x - m) / s for m, s in zip(about.mean, about.std, strict=False) for x in (0, 255)]
+        return min(ends), max(ends), "as the metadata normalizes pixels"
     for candidate in (value, twin):
         for stated in _written(candidate):
             assert stated.quant is not None

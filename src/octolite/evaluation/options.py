@@ -73,8 +73,13 @@ def compose(
         counts = Counter(chosen.values())
         usual = max(counts, key=lambda option: (counts[option], option), default="float32")
         treatment = treatment.changed(Rule.of(**changes(usual)).changes)
+    plain = Recipe(name, treatment).as_dict()
+    known = {} if base.rules else plain  # what need not be said again
     rules = tuple(
-        Rule.of(name=_pattern(layer.nodes), **changes(chosen[layer.name]))
+        Rule.of(
+            name=_pattern(layer.nodes),
+            **{k: v for k, v in changes(chosen[layer.name]).items() if known.get(k) != v},
+        )
         for layer in layers
         if chosen[layer.name] != usual
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from octolite.errors import UsageError
 from octolite.evaluation import feeds
 from octolite.evaluation.compare import MOST_SAMPLES, Progress
 from octolite.evaluation.feeds import Data, Feeds
@@ -25,6 +26,7 @@ from octolite.evaluation.subject import Source
 from octolite.evaluation.variants import FLOAT, Variants, Weighted
 from octolite.ir.types import Array
 from octolite.quantize import Recipe
+from octolite.tflite.metadata import read_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,12 @@ def given_feeds(
     ranges: Mapping[str, tuple[float, float]] | None,
 ) -> Feeds:
     """People's data, or drawn numbers. Raises :class:`UsageError`."""
+    if samples is not None and samples < 1:
+        raise UsageError(f"{samples} samples are too few; there must be 1 at least")
     if data is not None:
         return feeds.load(variants.graph, data, samples or MOST_SAMPLES)
-    return feeds.draw(variants.graph, (), samples or 8, seed, ranges)
+    about = read_metadata(variants.content)
+    return feeds.draw(variants.graph, (), samples or 8, seed, ranges, about)
 
 
 def settings_of(
