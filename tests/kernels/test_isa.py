@@ -110,7 +110,7 @@ PLAIN: dict[Callable[..., jit.Unit], list[tuple[Any, ...]]] = {
         (reduce.total_form(INT16, first=True, last=False), 3),
         (reduce.total_form(UINT8, first=False, last=True), 0),
     ],
-    resize.unit: [("bilinear",), ("nearest",)],
+    resize.unit: [(kind, dtype) for kind, dtypes in resize.TYPES.items() for dtype in dtypes],
     copy.unit: [(size,) for size in (1, 2, 4, 8)],
     lookup.unit: [(spec.Lookup(4, 8),), (spec.Lookup(1, 4, scaled=True),)],
     peak.stream_unit: [()],

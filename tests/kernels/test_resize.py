@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 
 from octolite.errors import KernelError
-from octolite.ir.types import Array
+from octolite.ir.graph import Value
+from octolite.ir.types import FLOAT32, INT16, Array, DType, Quant
 from octolite.kernels import isa, resize, spec
 from octolite.kernels.launch import Launch
 from octolite.kernels.select import build
+from octolite.ops import operator_class
 from octolite.runtime.executor import Executor
 from tests.kernels.guarded import Guarded
 
 
 def run(launch: Launch, x: Array, executor: Executor) -> Array:
-    given, out = Guarded(x.shape, np.float32), Guarded(launch.output_shape, np.float32)
+    given, out = Guarded(x.shape, x.dtype), Guarded(launch.output_shape, x.dtype)
     given.array[...] = x
     executor.run(launch.steps(given.address, out.address, 0))
     for buffer in (given, out):
@@ -80,6 +82,48 @@ def test_nearest(
     rows, columns = (places(old, new, random) for old, new in zip(shape[1:3], size, strict=True))
     out = run(layer("nearest", row).launch(shape, rows, columns), x, alone)
     np.testing.assert_array_equal(out, x[:, rows[0]][:, :, columns[0]])
+
+
+CODED = [
+    (name, dtype)
+    for name, kind in (("RESIZE_BILINEAR", "bilinear"), ("RESIZE_NEAREST_NEIGHBOR", "nearest"))
+    for dtype in resize.TYPES[kind]
+    if dtype is not FLOAT32
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CODED)
+@pytest.mark.parametrize(("corners", "centers"), [(False, False), (True, False), (False, True)])
+def test_codes_have_the_bits_of_the_reference(
+    name: str,
+    dtype: DType,
+    corners: bool,
+    centers: bool,
+    row: isa.Isa,
+    alone: Executor,
+    random: np.random.Generator,
+) -> None:
+    op = operator_class(name)(align_corners=corners, half_pixel_centers=centers)
+    limits = np.iinfo(dtype.numpy)
+    for shape, size in SHAPES:
+        inputs = [
+            Value("x", dtype, shape, quant=Quant.of(0.5, 0)),
+            Value.constant("size", np.array(size, np.int32)),
+        ]
+        result = Value("y", dtype, None, quant=Quant.of(0.5, 0))
+        x = random.integers(limits.min, limits.max + 1, shape).astype(dtype.numpy)
+        (expected,) = op.run([x, inputs[1].data], inputs, [result])
+        request = op.integer_kernel(inputs, [result])
+        launch = build(request, isa=row).launch(shape, **op.geometry(inputs))
+        np.testing.assert_array_equal(run(launch, x, alone), expected)
+
+
+def test_wide_codes_are_left_to_the_reference() -> None:
+    op = operator_class("RESIZE_BILINEAR")()
+    x = Value("x", INT16, (1, 2, 2, 3), quant=Quant.of(0.5))
+    assert op.integer_kernel([x, None], [x]) is None
+    with pytest.raises(KernelError, match="no bilinear resizing of int16"):
+        build(spec.Resize("bilinear", INT16))
 
 
 @pytest.mark.parametrize("threads", [2, 4])

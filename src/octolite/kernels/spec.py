@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octolite.ir.fixed_point import OutputStage
-from octolite.ir.types import Activation, Array, DType
+from octolite.ir.types import FLOAT32, Activation, Array, DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -558,9 +558,14 @@ class ArgExtremum(AnyRequest):
 
 @dataclass(frozen=True, slots=True)
 class Resize(AnyRequest):
-    """NHWC images of float32 at another height and width; ``kind``: ``bilinear`` or ``nearest``."""
+    """NHWC images at another height and width; ``kind``: ``bilinear``, of float32, uint8 or int8,
+    or ``nearest``, of int16, too.
+
+    int8 is interpolated in fixed point, with weights of which 1024 make 1, all else in float32.
+    """
 
     kind: str
+    dtype: DType = FLOAT32
 
 
 @dataclass(frozen=True, slots=True)

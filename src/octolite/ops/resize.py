@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from octolite.errors import ShapeError
 from octolite.ir import numerics
-from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Array, Operand, Quant, TensorType
+from octolite.ir.types import FLOAT32, INT8, INT16, UINT8, Array, DType, Operand, Quant, TensorType
 from octolite.kernels import spec
 from octolite.ops.base import Operator, QuantRule, attr
 from octolite.ops.case import Case, case, codes, const, f32
@@ -29,6 +29,7 @@ class Resize(Operator, abstract=True):
     align_corners: bool = attr(False)
     half_pixel_centers: bool = attr(False)
     compiled: ClassVar[str]
+    compiled_codes: ClassVar[Collection[DType]]
     quant = QuantRule(same_scale=True)
     integer_types = (INT8, UINT8, INT16)
 
@@ -62,15 +63,25 @@ class Resize(Operator, abstract=True):
         x = inputs[0]
         return spec.Resize(self.compiled) if x is not None and x.dtype is FLOAT32 else None
 
+    def integer_kernel(
+        self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
+    ) -> spec.Resize | None:
+        x = inputs[0]
+        if x is None or x.dtype not in self.compiled_codes:
+            return None
+        return spec.Resize(self.compiled, x.dtype)
+
     def geometry(self, inputs: Sequence[Operand | None]) -> dict[str, Any] | None:
         x, target = inputs[0], constant_ints(inputs[1])
         if x is None or x.shape is None or None in x.shape or target is None:
             return None
         height, width = x.shape[1] or 0, x.shape[2] or 0
-        return {
-            "rows": self._real_places(height, target[0]),
-            "columns": self._real_places(width, target[1]),
-        }
+        places = self._places(x)
+        return {"rows": places(height, target[0]), "columns": places(width, target[1])}
+
+    def _places(self, x: Operand) -> Places:
+        """What tells the kernel for ``x`` where old pixels lie."""
+        return self._real_places
 
     @abstractmethod
     def _real_places(self, old: int, new: int) -> tuple[Array, Array, Array]:
@@ -107,6 +118,7 @@ class ResizeBilinear(Resize):
 
     name = "RESIZE_BILINEAR"
     compiled = "bilinear"
+    compiled_codes = (INT8, UINT8)
     options = "ResizeBilinearOptions"
     dtype_versions = {INT8: 2, INT16: 4}
     cases = resize_cases()
@@ -147,6 +159,9 @@ class ResizeBilinear(Resize):
             x = np.take(x, below, axis) * (one - weight) + np.take(x, above, axis) * weight
         return x
 
+    def _places(self, x: Operand) -> Places:
+        return self._fixed_places if x.dtype is INT8 and x.quant is not None else self._real_places
+
     def _real_places(self, old: int, new: int) -> tuple[Array, Array, Array]:
         """For each new pixel the old ones below and above, and the weight of the latter."""
         place = np.arange(new, dtype=np.float32)
@@ -177,6 +192,7 @@ class ResizeNearestNeighbor(Resize):
 
     name = "RESIZE_NEAREST_NEIGHBOR"
     compiled = "nearest"
+    compiled_codes = (INT8, UINT8, INT16)
     options = "ResizeNearestNeighborOptions"
     dtype_versions = {INT8: 2, INT16: 4}
     cases = resize_cases()
