@@ -558,6 +558,7 @@ MISTAKES = [
     ([GRAPH, "--wholly_unlike_them"], ["no flag --wholly_unlike_them. --help lists them"]),
     ([GRAPH, "--input_file=a.pb"], ["no flag --input_file: it is --graph_def_file now"]),
     (["--graph_def_file=absent.pb"], ["absent.pb"]),
+    ([GRAPH, "--output_file="], ["the output '' is a folder; give a file"]),
 ]
 
 

@@ -61,6 +61,8 @@ def run(job: Job) -> None:
     source, output = Path(job.source), Path(job.output)
     if output.exists() and output.samefile(source):
         raise UsageError(f"the output {output} is the input; give another output file")
+    if output.is_dir():
+        raise UsageError(f"the output {job.output!r} is a folder; give a file")
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     explain = Explanation() if job.verbose else None
