@@ -241,7 +241,7 @@ def _settings(
     options = {f.name: getattr(task, f.name) for f in fields(task)}  # type: ignore[arg-type]
     return {
         "task": task.name,
-        **{k: v if isinstance(v, int | str | None) else repr(v) for k, v in options.items()},
+        **{k: _place_of(v) if callable(v) else v for k, v in options.items()},
         "models": [{"path": str(c.path), "sha256": c.digest} for c in contenders],
         "hybrid": hybrid,
         "preprocess": None if given is None else repr(given),
@@ -249,6 +249,11 @@ def _settings(
         "labels": None if labels is None else _digest(Path(labels)),
         "denylist": None if denylist is None else _digest(Path(denylist)),
     }
+
+
+def _place_of(function: Any) -> str:
+    """A function by where it is defined, which is the same in the next process."""
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
 
 
 def _identity(path: Path) -> list[Any]:
