@@ -97,29 +97,34 @@ def prepare(
     additions = {} if apart else residual.additions(graph)
     sums: dict[int, Unit] = {}
     for node in graph.nodes:
-        op = node.op
-        assert isinstance(op, Operator)
-        operands = _operands(prepared, node)
-        if operands and all(v is None or v.data is not None for v in operands):
-            types = naming(node, op.infer, *operands)
-            check_results(node, types)
-            budget.take(f"{node}, evaluated when the model is loaded,", size_of(types))
-        results = naming(node, op.fold, operands, node.outputs)
-        if results is None and id(node) in sums:
+        results = _evaluated(prepared, node, budget)
+        if results is not None:
+            known.update(zip(map(id, node.outputs), results, strict=True))
+        elif id(node) in sums:
             prepared.units.append(sums[id(node)])
-        elif results is None:
+        else:
             addition = additions.get(id(node))
-            unit = naming(node, _unit, prepared, node, op, hybrid, addition, budget)
+            unit = naming(node, _unit, prepared, node, node.op, hybrid, addition, budget)
             if unit.node is node:
                 prepared.units.append(unit)
             else:
                 assert addition is not None
                 sums[id(addition)] = unit
-        else:
-            known.update(zip(map(id, node.outputs), results, strict=True))
     if not apart:
         prepared.units = fuse(graph, prepared.units)
     return prepared
+
+
+def _evaluated(prepared: Prepared, node: Node, budget: Budget) -> tuple[Array, ...] | None:
+    """The results of a node that follow from what is known, counted before they are made."""
+    op = node.op
+    assert isinstance(op, Operator)
+    operands = _operands(prepared, node)
+    if operands and all(v is None or v.data is not None for v in operands):
+        types = naming(node, op.infer, *operands)
+        check_results(node, types)
+        budget.take(f"{node}, evaluated when the model is loaded,", size_of(types))
+    return naming(node, op.fold, operands, node.outputs)
 
 
 def naming(node: Node, function: Callable[..., T], *arguments: Any) -> T:
