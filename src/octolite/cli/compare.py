@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from octolite.evaluation.layers import Layer
     from octolite.evaluation.litert import Difference as Differs
 
-NAME_WIDTH = 36
+WIDTH, GAP = 160, 2
+NAME_WIDTHS = (16, 40)
 
 
 @click.command()
@@ -102,18 +103,34 @@ def show(found: Comparison, top: int) -> None:
     )
 
 
+_COLUMNS = (
+    ">", "operator", "layer", "weights", ">dB", ">result dB", ">adds dB", ">channel", ">own",
+    ">max error", ">cosine", ">range", ">clipped", ">zeros",
+)  # fmt: skip
+
+
 def layer_table(rows: Sequence[Layer]) -> object:
-    """A line for each layer."""
-    table = console.table(
-        "", ">", "operator", "layer", "weights", ">dB", ">result dB", ">adds dB", ">channel",
-        ">own", ">max error", ">cosine", ">range", ">clipped", ">zeros",
-    )  # fmt: skip
-    for row, name in zip(rows, shorten([r.name for r in rows], NAME_WIDTH), strict=True):
-        stored = row.format.replace(" per ", "/")
-        table.add_row(str(row.position), row.operator, name, stored, *_figures(row))
+    """A line for each layer, in 160 columns: figures stay whole, names give way."""
+    cells = [
+        [str(r.position), r.operator, r.name, r.format.replace(" per ", "/"), *_figures(r)]
+        for r in rows
+    ]
+    widths = [
+        max(len(text.lstrip(">")) for text in column)
+        for column in zip(_COLUMNS, *cells, strict=True)
+    ]
+    others = sum(widths) - widths[2] + GAP * len(widths)
+    names = shorten(
+        [r.name for r in rows], max(NAME_WIDTHS[0], min(WIDTH - others, NAME_WIDTHS[1]))
+    )
+    table = console.table("", *_COLUMNS)
     table.collapse_padding, table.pad_edge = True, False
-    for column in table.columns:
+    for row, name in zip(cells, names, strict=True):
+        table.add_row(*row[:2], name, *row[3:])
+    for column, width in zip(table.columns, widths, strict=True):
         column.no_wrap = True
+        if column.header != "layer":
+            column.min_width = width
     return table
 
 
