@@ -203,6 +203,45 @@ def test_several_inputs_and_outputs() -> None:
         octolite.compare(content, content, {"a": data["a"], "b": data["b"][:3]})
 
 
+@pytest.mark.parametrize("name", ["int8", "int8_inside"])
+def test_integers_against_floats(name: str) -> None:
+    """As TensorFlow's converter makes both: names differ, operators are put in between."""
+    folder = DATA / "compared"
+    found = octolite.compare(folder / "float.tflite", folder / f"{name}.tflite")
+    assert not found.unmatched
+    assert not found.missing
+    rows = {row.operator: row for row in found.layers}
+    assert ("QUANTIZE" in rows) == (name == "int8_inside")
+    assert all(row.total and row.added and row.added.sqnr > 20 for row in found.layers)
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "CONCATENATION", "SOFTMAX"} < rows.keys()
+    for row in found.layers:
+        if "CONV" in row.operator or row.operator == "FULLY_CONNECTED":
+            assert row.format == "int8 per channel"
+            assert row.weights is not None
+            assert 40 < row.weights.sqnr < 60
+    # Codes of a RELU6 that reach 2 or so: nothing is beyond them in what they were made for.
+    relu = next(row for row in found.layers if row.operator == "DEPTHWISE_CONV_2D")
+    assert relu.after is not None
+    assert relu.before is not None
+    assert relu.after.low == relu.before.low == 0
+    assert relu.after.saturated < 0.02
+    assert [o.difference is not None for o in found.outputs] == [True, True]
+    assert "codes can say" in found.source[0]
+
+
+def test_results_that_codes_cannot_reach_are_counted() -> None:
+    folder = DATA / "compared"
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 3)).astype(np.float32)
+    inside = octolite.compare(folder / "float.tflite", folder / "int8_inside.tflite", 6 * x)
+    first = inside.layers[0]
+    assert first.operator == "QUANTIZE"
+    assert first.after is not None
+    ends = (-0.9959677 - 0.0039216, 1.0038 + 0.0039216)
+    beyond = np.mean((6 * x < ends[0]) | (6 * x > ends[1]))
+    assert first.after.saturated == pytest.approx(beyond, abs=0.002)
+    assert inside.culprits[0].added is not None
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v3", "segmenter", "recurrent", "attention"])
 def test_networks_in_integers(name: str) -> None:
     """Codes throughout: ranges are stated, and compared in real numbers."""
