@@ -4,7 +4,8 @@
 
 runs ``tflite_convert`` on each frozen graph, once in float and once with
 ``--post_training_quantize``, evaluates both files on images that training never saw, times them in
-turns, and prints one table. LiteRT joins in where it is installed.
+turns, and prints one table. LiteRT joins in where it is installed. In the end it writes a page of
+what quantization cost the first network: ``out/report.html``.
 """
 
 from __future__ import annotations
@@ -66,15 +67,20 @@ class Contender:
 def convert(network: Network, suffix: str, *flags: str) -> Path:
     """The command of the README, in a process of its own."""
     output = OUT / f"{network.path.stem}_{suffix}.tflite"
-    command = [
-        str(Path(sys.executable).with_name("tflite_convert")),
-        f"--output_file={output}",
-        f"--graph_def_file={network.path}",
-        *flags,
-    ]
-    print("$ tflite_convert", *command[1:], flush=True)
-    subprocess.run(command, check=True)
+    run("tflite_convert", f"--output_file={output}", f"--graph_def_file={network.path}", *flags)
     return output
+
+
+def run(command: str, *arguments: str) -> None:
+    print("$", command, *arguments, flush=True)
+    subprocess.run([str(Path(sys.executable).with_name(command)), *arguments], check=True)
+
+
+def report(network: Network) -> None:
+    """What quantization cost, as a page."""
+    models = (str(OUT / f"{network.path.stem}_{suffix}.tflite") for suffix in ("float", "int8"))
+    fields = "--input_field=images", "--label_field=labels"
+    run("octolite", "report", *models, f"--data={HELD_OUT}", *fields, f"--html={OUT}/report.html")
 
 
 def evaluate(contender: Contender, images: np.ndarray, labels: np.ndarray) -> None:
@@ -166,6 +172,7 @@ def main() -> None:
     results = {network.title: contend(network, images, labels) for network in NETWORKS}
     print(f"\n{len(labels)} images of handwritten digits that training never saw:")
     Console(width=110, highlight=False).print(table(results))
+    report(NETWORKS[0])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -77,7 +78,7 @@ def command(
         from octolite.evaluation.report import distributions
 
         both = found, distributions(model, quantized)
-        page.write(html, *both, subtitle=f"{model} → {quantized}")
+        page.write(html, *both, subtitle=f"{Path(model).name} → {Path(quantized).name}")
 
 
 def show(found: Comparison, top: int) -> None:

@@ -65,7 +65,12 @@ def command(
             recipe=_recipe(recipe), num_threads=threads,
             on_progress=tell, **options,
         )  # fmt: skip
-    page.write(html, *found.findings, subtitle=f"{model} → {quantized}", pictures=found.pictures)
+    page.write(
+        html,
+        *found.findings,
+        subtitle=f"{Path(model).name} → {Path(quantized).name}",
+        pictures=found.pictures,
+    )
 
 
 def _recipe(name: str) -> str | Path | None:

@@ -64,7 +64,7 @@ def command(
         console.print_json({"model": model} | found.as_dict())
     else:
         show(found, top)
-    page.write(html, found, title="Which layers are sensitive", subtitle=model)
+    page.write(html, found, title="Which layers are sensitive", subtitle=Path(model).name)
 
 
 def show(found: Sensitivity, top: int | None) -> None:

@@ -61,7 +61,7 @@ def contribute(found: Evaluation, page: Page) -> None:
 
 
 def _note(found: Evaluation) -> str:
-    return f"{found.samples} samples. {found.preprocessing}".strip()
+    return f"{found.samples} samples; preprocessing: {found.preprocessing}."
 
 
 def _bytes(model: Judged) -> int:
