@@ -14,6 +14,7 @@ import octolite
 from octolite import Recipe, Rule
 from octolite.cli.main import main
 from octolite.evaluation.memory import Memory
+from octolite.evaluation.task_metric import task_metric
 from octolite.ir.graph import Value
 from octolite.ir.types import FLOAT32, INT32
 from tests.evaluation.networks import BROKEN, Network, classifier, images
@@ -92,6 +93,26 @@ def test_labels_and_agreement() -> None:
         octolite.sensitivity(content, data=x, metric="accuracy", labels=labels[:3])
     with pytest.raises(octolite.UsageError, match="'agreement'"):
         octolite.sensitivity(content, metric="agreements")
+
+
+def test_the_figure_of_a_task(tmp_path: Path) -> None:
+    """The accuracy on a file of samples with labels is that of the arrays themselves."""
+    x, content = images(30), classifier()
+    labels = np.where(np.arange(30) % 4, outputs(content, x).argmax(1), 0)
+    (tmp_path / "float.tflite").write_bytes(content)
+    np.savez(tmp_path / "data.npz", images=x, labels=labels)
+    metric = task_metric("classification", tmp_path / "float.tflite", tmp_path / "data.npz")
+    found = octolite.sensitivity(content, PER_TENSOR, x, metric=metric)
+    plain = octolite.sensitivity(content, PER_TENSOR, x, metric="accuracy", labels=labels)
+    assert found.before == pytest.approx(plain.before)
+    assert found.before < 100
+    assert found.metric == f"classification on {tmp_path / 'data.npz'}"
+    assert [r.only for r in found.layers] == pytest.approx([r.only for r in plain.layers])
+    best = octolite.tune(content, x, max_drop=0, metric=metric).best
+    assert best is not None
+    assert best.score >= found.before
+    with pytest.raises(octolite.UsageError, match="which figure"):
+        task_metric("regression", tmp_path / "float.tflite", tmp_path / "data.npz")
 
 
 def test_the_same_twice() -> None:
