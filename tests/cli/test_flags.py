@@ -698,3 +698,23 @@ def test_octolite_convert_looks_what_a_model_is(place: Path, kind: str) -> None:
     result = call(*line, command=octolite_command)
     assert (result.exit_code, result.output) == (0, "")
     assert len(read("new.tflite").main.nodes) > 0
+
+
+def test_tflite_files_take_codes_at_their_ends(place: Path) -> None:
+    """What the file states of itself is kept; a DEQUANTIZE is added, or everything is codes."""
+    Path("float.tflite").write_bytes(octolite.convert(TRAINED, "none"))
+    base = ["convert", "float.tflite", "-o", "new.tflite", "--quiet", "--codes=128,127"]
+    x = np.random.default_rng(2).integers(0, 256, (1, 128, 128, 3)).astype(np.uint8)
+    exact = run(octolite.Interpreter, "float.tflite", ((x.astype(np.float32) - 128) / 127))
+    result = call(*base, "--quantize=none", "--input-type=uint8", command=octolite_command)
+    assert (result.exit_code, result.output) == (0, "")
+    assert dtypes(read("new.tflite")) == ["uint8", "float32"]
+    for make in (octolite.Interpreter, litert.Interpreter):
+        np.testing.assert_allclose(run(make, "new.tflite", x), exact, atol=1e-6)
+    ranges = "--default-range=-6,6"  # FakeQuant's are not in a float file
+    result = call(*base, "--quantize=uint8", ranges, command=octolite_command)
+    assert (result.exit_code, result.output) == (0, "")
+    assert dtypes(read("new.tflite")) == ["uint8", "uint8"]
+    found = run(octolite.Interpreter, "new.tflite", x)
+    np.testing.assert_array_equal(found, run(litert.Interpreter, "new.tflite", x))
+    np.testing.assert_allclose(found / 256, exact, atol=0.05)
