@@ -176,6 +176,31 @@ def test_other_settings_do_not_mix(tmp_path: Path, model: Path, data: Path) -> N
     assert output.read_bytes() != before
 
 
+@pytest.mark.parametrize("wrong", [b"x", b"7", b"\xff", b"9999", b'"'])
+@pytest.mark.parametrize("column", [0, 9, 14])  # Top 1, Top 10, Rank
+def test_a_table_that_was_changed_is_noticed(
+    tmp_path: Path, model: Path, data: Path, column: int, wrong: bytes
+) -> None:
+    output = tmp_path / "out.csv"
+    octolite.evaluate("classification", model, data, output=output)
+    changed = output.read_bytes().split(b"\n")
+    cells = changed[5].split(b", ")
+    cells[column] = wrong
+    changed[5] = b", ".join(cells)
+    output.write_bytes(b"\n".join(changed))
+    with pytest.raises(UsageError, match=r"line 6 of .* was not written by an evaluation"):
+        octolite.evaluate("classification", model, data, output=output)
+
+
+def test_a_class_that_does_not_exist_is_noticed(tmp_path: Path, model: Path, data: Path) -> None:
+    output = tmp_path / "out.csv"
+    octolite.evaluate("classification", model, data, output=output, num_samples=1)
+    *rest, predicted, place = output.read_text().split(", ")
+    output.write_text(", ".join([*rest, f"{predicted}999", place]))
+    with pytest.raises(UsageError, match="holds values that no evaluation wrote"):
+        octolite.evaluate("classification", model, data, output=output)
+
+
 def test_a_file_of_someone_elses_is_left_alone(tmp_path: Path, model: Path, data: Path) -> None:
     output = lines(tmp_path / "out.csv", ["precious"])
     with pytest.raises(UsageError, match=r"exists and out\.csv\.settings\.json"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from octolite.errors import DataError, UsageError
+from octolite.errors import MISFITS, DataError, UsageError
 from octolite.evaluation.data import ONLY, Dataset, Fields, open_data
 from octolite.evaluation.engine import (
     Clock,
@@ -293,6 +293,7 @@ def _rows(
                     f"{path} goes on with {row.name!r} where the data has {name!r}: it has "
                     "changed. Give another file, or restart (--restart)"
                 )
+        _check_recovered(task, journal.rows, len(contenders), path)
         clock = Clock(journal.rows, len(dataset))
         for row in judge(task, contenders, dataset, done, threads):
             journal.append(row)
@@ -300,6 +301,20 @@ def _rows(
             if on_progress is not None:
                 on_progress(progress)
         return tuple(journal.rows[: len(dataset)])
+
+
+def _check_recovered(task: Task, rows: Sequence[Row], models: int, path: Path | None) -> None:
+    """Whether the values of an earlier run are such as this task writes."""
+    if not any(not row.skipped for row in rows):
+        return
+    try:
+        for model in range(models):
+            task.measure(values_of(rows, model))
+    except MISFITS as error:
+        raise UsageError(
+            f"{path} holds values that no evaluation wrote ({error}); give another file, or "
+            "restart (--restart)"
+        ) from error
 
 
 def _outcome(

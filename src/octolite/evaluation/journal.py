@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from octolite.errors import UsageError
+from octolite.errors import MISFITS, UsageError
 
 Values = tuple[Any, ...]
 """What JSON can hold, for each of some columns."""
+
+FOREIGN: tuple[type[Exception], ...] = (*MISFITS, csv.Error)
+"""What is raised where a line is no row."""
 
 SEPARATOR = ", "
 """As TensorFlow Lite's tool writes tables."""
@@ -102,9 +105,16 @@ class Journal:
         self._columns = columns
         self._running = running
 
-    def recover(self, row: Row) -> None:
-        """Take a row that is in the file already."""
-        self._running(row)
+    def recover(self, line: str) -> None:
+        """Take a row that is in the file already.
+
+        Raises :data:`FOREIGN` for one that was not written by :meth:`append`.
+        """
+        with _long_fields():
+            (cells,) = csv.reader([line], skipinitialspace=True)
+        row = self._columns.row(cells)
+        if _line(self._columns.cells(row, self._running(row))) != f"{line}\n":
+            raise ValueError("its figures are not those of the rows before it")
         self.rows.append(row)
 
     def append(self, row: Row) -> None:
@@ -145,8 +155,14 @@ def opened(
                 file.write(_line(columns.header()))
                 file.flush()
             journal = Journal(file, columns, running)
-            for row in recovered:
-                journal.recover(row)
+            for number, line in enumerate(recovered, 2):
+                try:
+                    journal.recover(line)
+                except FOREIGN as error:
+                    raise UsageError(
+                        f"line {number} of {path} was not written by an evaluation ({error}); give "
+                        "another file, or restart (--restart)"
+                    ) from error
             yield journal
             os.fsync(file.fileno())
     except OSError as error:
@@ -168,31 +184,23 @@ def _is_empty(path: Path, beside: Path) -> bool:
     return beside.exists() and path.read_bytes().count(b"\n") <= 1
 
 
-def _recover(path: Path, beside: Path, columns: Columns, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a table; a line that was torn is cut off."""
+def _recover(path: Path, beside: Path, columns: Columns, settings: Mapping[str, Any]) -> list[str]:
+    """The lines of a table behind its header; one that was torn is cut off."""
     _check_settings(path, beside, settings)
     whole = path.read_bytes()
     kept = whole.rfind(b"\n") + 1
     if kept < len(whole):
         os.truncate(path, kept)
-    with _long_fields():
-        listed = list(csv.reader(whole[:kept].decode().splitlines(), skipinitialspace=True))
-    if not listed:
-        return []
-    if listed[0] != columns.header():
-        raise UsageError(f"{path} has other columns; give another file, or restart")
-    try:
-        return [columns.row(cells) for cells in listed[1:]]
-    except ValueError as error:
-        raise UsageError(
-            f"{path} holds a row that no evaluation wrote ({error}); give another file, or restart"
-        ) from error
+    header, *lines = whole[:kept].decode(errors="replace").split("\n")[:-1]
+    if f"{header}\n" != _line(columns.header()):
+        raise UsageError(f"{path} has other columns; give another file, or restart (--restart)")
+    return lines
 
 
 def _check_settings(path: Path, beside: Path, settings: Mapping[str, Any]) -> None:
     try:
-        before = json.loads(beside.read_text())
-    except (OSError, ValueError):
+        before = dict(json.loads(beside.read_text()))
+    except (OSError, ValueError, TypeError):
         raise UsageError(
             f"{path} exists and {beside.name}, which would tell how to go on with it, does not; "
             "give another file, or restart (--restart)"
