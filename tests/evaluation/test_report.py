@@ -373,6 +373,7 @@ def test_commands_write_pages(digits: tuple[Path, Path], tmp_path: Path) -> None
         "c": (["evaluate", "classification", *models, *data], {"accuracy", "worst"}),
         "d": (["compare", *digits], {"layers", "sizes", "weights"}),
         "e": (["sensitivity", digits[0]], {"sensitivity"}),
+        "f": (["compare", digits[0], "--against", "litert", "--runs", 2], {"litert"}),
     }
     for name, (line, expected) in commands.items():
         path = tmp_path / f"{name}.html"

@@ -17,6 +17,7 @@ from octolite.errors import UsageError
 if TYPE_CHECKING:
     from octolite.evaluation.compare import Comparison, OutputAgreement
     from octolite.evaluation.layers import Layer
+    from octolite.evaluation.litert import Against
     from octolite.evaluation.litert import Difference as Differs
 
 WIDTH, GAP = 160, 2
@@ -60,12 +61,18 @@ def command(
     FLOAT may be any model that can be converted; QUANT is a .tflite file.
     """
     given = feeding.arguments(data, samples, ranges, seed)
+    page.expect(html)
     if against:
-        _against(quantized or model, given, threads, runs, as_json)
+        compared = quantized or model
+        page.write(
+            html,
+            _against(compared, given, threads, runs, as_json),
+            title="Octolite and LiteRT",
+            subtitle=Path(compared).name,
+        )
         return
     if quantized is None:
         raise UsageError("give two models, the float and the quantized one, or --against litert")
-    page.expect(html)
     from octolite.evaluation.compare import compare
 
     with console.progress(not as_json) as tell:
@@ -182,7 +189,7 @@ def _outputs(outputs: Sequence[OutputAgreement]) -> object:
 
 def _against(
     model: str, given: dict[str, object], threads: int | None, runs: int, as_json: bool
-) -> None:
+) -> Against:
     from octolite.evaluation.litert import compare_with_litert
 
     with console.progress(not as_json) as tell:
@@ -195,7 +202,12 @@ def _against(
         )
     if as_json:
         console.print_json({"model": model} | found.as_dict())
-        return
+    else:
+        _show_against(found, runs)
+    return found
+
+
+def _show_against(found: Against, runs: int) -> None:
     table = console.table("Latency", "", ">median ms", ">mean ms", ">deviation", ">least ms")
     for name, spent in (("LiteRT", found.litert), ("Octolite", found.octolite)):
         table.add_row(name, *(f"{v:.4g}" for v in (spent.median, spent.mean, spent.deviation,

@@ -11,7 +11,8 @@ from typing import Any
 
 from octolite.evaluation.compare import Comparison
 from octolite.evaluation.evaluate import Evaluation
-from octolite.evaluation.report import compared, judged, latency, ranked, weights
+from octolite.evaluation.litert import Against
+from octolite.evaluation.report import compared, judged, latency, raced, ranked, weights
 from octolite.evaluation.report.blocks import Page
 from octolite.evaluation.report.examine import Examination, examine
 from octolite.evaluation.report.latency import Race, race
@@ -28,6 +29,7 @@ KINDS: Mapping[type, Contribution] = {
     Sensitivity: ranked.contribute,
     Distributions: weights.contribute,
     Race: latency.contribute,
+    Against: raced.contribute,
 }
 """What each kind of finding adds to a page."""
 
