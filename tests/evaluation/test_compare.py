@@ -173,6 +173,8 @@ def test_models_that_have_nothing_to_do_with_each_other_are_told_apart() -> None
     assert all(row.total and row.total.sqnr < 20 for row in found.layers)
     with pytest.raises(octolite.UsageError, match="shape"):
         octolite.compare(classifier(), other, images(2))
+    with pytest.raises(octolite.UsageError, match="different inputs"):
+        octolite.compare(classifier(), DATA / "quantized" / "recurrent.int8.tflite")
     net = Network(6)
     x = net.graph.add_input("image", FLOAT32, (1, 12, 12, 3))
     axes = Value.constant("axes", np.array([1, 2, 3], np.int32))

@@ -19,7 +19,7 @@ from octolite.errors import UsageError
 from octolite.evaluation import feeds
 from octolite.evaluation.feeds import Data, Feed, Feeds
 from octolite.evaluation.layers import Difference, Layer, plain
-from octolite.evaluation.matching import INSERTED, Match, Matching, match
+from octolite.evaluation.matching import INSERTED, Match, Matching, match, may_be_same
 from octolite.evaluation.subject import (
     Source,
     Subject,
@@ -141,13 +141,11 @@ def compare(
     """
     one, other = Subject(before, num_threads), Subject(after, num_threads)
     matching = match(one.graph, other.graph)
-    if len(matching.inputs) < len(one.graph.inputs) or len(one.graph.inputs) != len(
-        other.graph.inputs
+    ours, theirs = one.graph.inputs, other.graph.inputs
+    if not len(ours) == len(theirs) == len(matching.inputs) or not all(
+        may_be_same(a, b) for a, b in matching.inputs
     ):
-        raise UsageError(
-            "the models have different inputs: "
-            f"{[v.name for v in one.graph.inputs]} and {[v.name for v in other.graph.inputs]}"
-        )
+        raise UsageError(f"the models have different inputs: {ours} and {theirs}")
     given = choose_feeds(one, matching, data, samples, seed, ranges)
     return _Comparing(one, other, matching).run(given, on_progress or _silent)
 

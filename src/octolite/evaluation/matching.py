@@ -188,7 +188,7 @@ class _Matcher:
         if len(twin.outputs) != len(node.outputs):
             return False
         pairs = list(zip(twin.outputs, node.outputs, strict=True))
-        if not all(_may_be_same(a, b) for a, b in pairs):
+        if not all(may_be_same(a, b) for a, b in pairs):
             return False
         self.found[id(node)] = node, twin, how
         self.taken.add(id(twin))
@@ -274,7 +274,7 @@ def _kind(node: Node) -> tuple[str, tuple[Any, ...]]:
     return node.op.name, tuple(v.shape for v in node.outputs)
 
 
-def _may_be_same(a: Value, b: Value) -> bool:
+def may_be_same(a: Value, b: Value) -> bool:
     """Whether two shapes may come out equal when the models run."""
     if a.shape is None or b.shape is None:
         return True
