@@ -504,7 +504,7 @@ def test_a_folder_that_cannot_be_made(place: Path) -> None:
 GRAPH = f"--graph_def_file={TRAINED}"
 
 MISTAKES = [
-    ([], ["--graph_def_file, --saved_model_dir, --keras_model_file", "none is given"]),
+    ([], ["--graph_def_file, --saved_model_dir or --keras_model_file; none is given"]),
     ([GRAPH, "--saved_model_dir=."], ["--graph_def_file and --saved_model_dir are given"]),
     ([GRAPH, "--saved_model_tag_set=serve"], ["--saved_model_tag_set needs --saved_model_dir"]),
     ([GRAPH, "--saved_model_signature_key=a"], ["--saved_model_signature_key needs"]),

@@ -225,7 +225,8 @@ class ExactlyOne:
         if len(said) == 1:
             return None
         found = f"{' and '.join(said)} are given" if said else "none is given"
-        return f"give {self.what}, with one of {', '.join(self.flags)}; {found}"
+        *most, last = self.flags
+        return f"give {self.what}: {', '.join(most)} or {last}; {found}"
 
 
 Relation = Needs | Excludes | ExactlyOne
