@@ -214,6 +214,12 @@ def test_command(tmp_path: Path) -> None:
     labelled = [*given, "--labels", str(tmp_path / "labels.npy"), "--json"]
     facts = json.loads(runner.invoke(main, labelled).output)
     assert (facts["metric"], facts["unit"], facts["samples"]) == ("accuracy", "%", 4)
+    np.savez(tmp_path / "judged.npz", images=images(8), labels=np.arange(8))
+    judged = [*given, "--images", str(tmp_path / "judged.npz")]
+    facts = json.loads(runner.invoke(main, [*judged, "--json"]).output)
+    assert facts["metric"] == f"classification on {tmp_path / 'judged.npz'}"
+    assert all(row["only"] % 12.5 == 0 for row in facts["layers"])
+    assert runner.invoke(main, [*judged, "--metric", "sqnr"]).exit_code == 2
     wrong = runner.invoke(main, [*given, "--metric", "nowhere:function"])
     assert wrong.exit_code == 2
     assert "cannot be imported" in wrong.output

@@ -23,9 +23,17 @@ _OPTIONS = (
     ),
     click.option(
         "--labels",
-        metavar="FILE.npy",
+        metavar="FILE",
         type=click.Path(exists=True, dir_okay=False),
-        help="The class of each sample, for --metric accuracy.",
+        help="The class of each sample of --data, an .npy, for --metric accuracy; or of --images, "
+        "as `octolite evaluate classification` takes them.",
+    ),
+    click.option(
+        "--images",
+        metavar="DIR|FILE",
+        type=click.Path(exists=True),
+        help="Labelled samples as `octolite evaluate classification` takes them: the metric is the "
+        "accuracy on them. MODEL is a .tflite file then.",
     ),
     click.option(
         "--state",
@@ -38,15 +46,23 @@ _OPTIONS = (
 
 
 def judging(command: F) -> F:
-    """Give a command the options ``metric``, ``labels``, ``state`` and ``restart``."""
+    """Give a command the options ``metric``, ``labels``, ``images``, ``state`` and ``restart``."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def arguments(metric: str | None, labels: str | None) -> dict[str, Any]:
-    """What the first two say, as :func:`octolite.sensitivity` takes it. Raises
+def arguments(
+    model: str, metric: str | None, labels: str | None, images: str | None
+) -> dict[str, Any]:
+    """What the first three say, as :func:`octolite.sensitivity` takes it. Raises
     :class:`UsageError`."""
+    if images is not None:
+        if metric not in (None, "accuracy"):
+            raise UsageError(f"--metric {metric} and --images both say how models are judged")
+        from octolite.evaluation.task_metric import task_metric
+
+        return {"metric": task_metric("classification", model, images, labels), "labels": None}
     found = _function(metric) if metric and ":" in metric else metric
     if labels is None:
         return {"metric": found, "labels": None}

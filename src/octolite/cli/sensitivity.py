@@ -38,6 +38,7 @@ def command(
     threads: int | None,
     metric: str | None,
     labels: str | None,
+    images: str | None,
     state: str | None,
     restart: bool,
     top: int | None,
@@ -58,7 +59,7 @@ def command(
             restart=restart,
             on_progress=tell,
             **feeding.arguments(data, samples, ranges, seed),
-            **arguments(metric, labels),
+            **arguments(model, metric, labels, images),
         )
     if as_json:
         console.print_json({"model": model} | found.as_dict())

@@ -62,6 +62,7 @@ def command(
     threads: int | None,
     metric: str | None,
     labels: str | None,
+    images: str | None,
     state: str | None,
     restart: bool,
     as_json: bool,
@@ -94,7 +95,7 @@ def command(
             restart=restart,
             on_progress=tell,
             **feeding.arguments(data, samples, ranges, seed),
-            **arguments(metric, labels),
+            **arguments(model, metric, labels, images),
         )
     if as_json:
         console.print_json({"model": model} | found.as_dict())
