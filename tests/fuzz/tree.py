@@ -21,7 +21,7 @@ def mutate(content: bytes, rng: Random) -> bytes:
     messages = list(_messages(graph))
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         _change(rng.choice(messages), messages, rng)
-    out = bytearray(graph.SerializeToString())
+    out = bytearray(graph.SerializeToString(deterministic=True))
     if out and rng.random() < 0.15:
         for _ in range(rng.choice((1, 1, 4))):
             out[rng.randrange(len(out))] = rng.randrange(256)

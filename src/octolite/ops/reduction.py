@@ -316,6 +316,10 @@ class ArgExtremum(Operator, abstract=True):
     dtype_versions = {BOOL: 3, INT8: 2}
 
     def infer(self, x: Operand, dimension: Operand) -> Sequence[TensorType]:
+        if self.output_type not in (INT32, INT64):
+            raise ShapeError(
+                f"{self.name} of {x.name!r} gives int32 or int64, not {self.output_type}"
+            )
         axis = constant_int(dimension)
         if x.shape is None:
             return [TensorType(self.output_type, None)]
