@@ -37,7 +37,7 @@ def _messages(message: Any) -> Iterator[Any]:
             continue
         if _is_map(field):
             if field.message_type.fields_by_name["value"].message_type:
-                for key in value:
+                for key in sorted(value):
                     yield from _messages(value[key])
         else:
             for item in value if _is_repeated(value) else (value,):
