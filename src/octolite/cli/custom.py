@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from importlib import import_module
-from pathlib import Path
 
 from octolite.errors import UsageError
+from octolite.evaluation.imports import import_object
 from octolite.ops.custom import CustomOperator
 
 
@@ -21,16 +19,7 @@ def custom_operators(given: Iterable[str]) -> dict[str, CustomOperator]:
 
 def _operator(item: str) -> tuple[str, CustomOperator]:
     name, _, place = item.rpartition("=")
-    module, separator, attribute = place.partition(":")
-    if not separator or not module or not attribute:
-        raise UsageError(f"--custom {item!r} should be [NAME=]MODULE:OBJECT")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever the user's module raises
-        raise UsageError(f"--custom {item!r} cannot be imported: {error}") from error
+    found = import_object(place, f"--custom {item!r}", "[NAME=]MODULE:OBJECT")
     if callable(found) and not isinstance(found, CustomOperator):
         found = CustomOperator(found)
     if not isinstance(found, CustomOperator):
@@ -38,4 +27,4 @@ def _operator(item: str) -> tuple[str, CustomOperator]:
             f"--custom {item!r} is a {type(found).__name__}, expected a function of options and "
             "arrays, or an octolite.CustomOperator"
         )
-    return name or attribute, found
+    return name or place.partition(":")[2], found

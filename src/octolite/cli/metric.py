@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,14 +74,9 @@ def arguments(
 
 
 def _function(place: str) -> Callable[..., Any]:
-    module, _, attribute = place.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever the user's module raises
-        raise UsageError(f"--metric {place!r} cannot be imported: {error}") from error
+    from octolite.evaluation.imports import import_object
+
+    found = import_object(place, f"--metric {place!r}", "a metric's name or MODULE:FUNCTION")
     if not callable(found):
         raise UsageError(f"--metric {place!r} is no function")
     function: Callable[..., Any] = found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar
 
 from octolite.errors import UsageError
 from octolite.evaluation.data import Dataset, Sample
+from octolite.evaluation.imports import import_object
 from octolite.evaluation.journal import Row, Values
 from octolite.evaluation.metrics import Mean, mean_of
 from octolite.evaluation.task import Facts, Metrics, Task, json_number, option
@@ -67,17 +65,8 @@ class Custom(Task):
 
 
 def _import(place: str) -> Judge:
-    """The function at MODULE:FUNCTION; modules are looked for in the working directory too."""
-    module, separator, attribute = place.partition(":")
-    if not separator or not module or not attribute:
-        raise UsageError(f"function {place!r} should be MODULE:FUNCTION")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever the user's module raises
-        raise UsageError(f"function {place!r} cannot be imported: {error}") from error
+    """The function at MODULE:FUNCTION."""
+    found = import_object(place, f"function {place!r}", "MODULE:FUNCTION")
     if not callable(found):
         raise UsageError(f"{place!r} is a {type(found).__name__}, expected a function")
     return found  # type: ignore[no-any-return]
