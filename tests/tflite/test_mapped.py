@@ -11,11 +11,11 @@ import pytest
 
 import octolite
 from octolite.ir.graph import Graph, Model, Value
+from octolite.ir.mapped import release
 from octolite.ir.numerics import quantize_weights
 from octolite.ir.types import FLOAT32, INT8, Array
 from octolite.ops.base import operator_class
 from octolite.tflite import read, write
-from octolite.ir.mapped import release
 
 SMAPS = Path("/proc/self/smaps")
 
