@@ -48,12 +48,13 @@ def check_results(node: Node, types: Sequence[TensorType], compiled: bool = Fals
     """Raise :class:`ShapeError` when a node has not as many results as its operator gives.
 
     What is ``compiled`` writes results of the operator's types, so that the model must declare
-    the same; the reference's are looked at when they are there.
+    the same; the reference's are looked at when they are there. Numbers are never strings.
     """
     if len(types) != len(node.outputs):
         raise ShapeError(f"{node} has {len(types)} results and the model names {len(node.outputs)}")
     for value, found in zip(node.outputs, types, strict=True):
-        if compiled and value.dtype is not found.dtype:
+        numbers, declared = (t.kind not in "so" for t in (found.dtype, value.dtype))
+        if numbers != declared or (compiled and value.dtype is not found.dtype):
             raise ShapeError(
                 f"{node} gives {found.dtype} and the model declares {value.name!r} as {value.dtype}"
             )
