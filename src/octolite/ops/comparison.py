@@ -54,7 +54,9 @@ class Comparison(Elementwise, abstract=True):
 
     def integer_kernel(
         self, inputs: Sequence[Operand | None], outputs: Sequence[Operand]
-    ) -> Expression:
+    ) -> Expression | None:
+        if outputs[0].dtype is not BOOL:
+            return None  # the model declares what cannot be, which is told when it runs
         a, b = (
             scaled(centred(v).then("shift_left", 8), Multiplier.of(Codes.of(v).real_scale))
             for v in inputs
