@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -213,6 +213,8 @@ def test_codes_of_channels_use_their_own_scales() -> None:
 # Codes of 7 bits with factors ----------------------------------------------------------------
 
 
+@example(np.array([[2.2859327e-35]], np.float32))
+@example(np.array([[float(numerics.MICRO_TINY_RANGE), 0, 1e-34]], np.float32))
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 90)), elements=FINITE))
 def test_microscaled_rows_come_back_within_half_a_step(x: np.ndarray) -> None:
     x = np.abs(x)
@@ -221,7 +223,7 @@ def test_microscaled_rows_come_back_within_half_a_step(x: np.ndarray) -> None:
     assert rows.q.min() >= 0
     ends = [32 * n for n in range(1, numerics.micro_blocks(x.shape[1]))]
     for real, q, scale in zip(x.astype(np.float64), rows.q, rows.scale, strict=True):
-        if real.max() < numerics.TINY_RANGE:
+        if real.max() < numerics.MICRO_TINY_RANGE:
             assert not q.any()
             continue
         for part, codes in zip(np.split(real, ends), np.split(q, ends), strict=True):

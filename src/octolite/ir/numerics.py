@@ -22,6 +22,8 @@ from octolite.ir.types import Activation, Array, Quant
 
 # Below this range a reciprocal would overflow float32; the row is then as good as zero.
 TINY_RANGE = np.float32(2.0**-118)
+MICRO_TINY_RANGE = np.float32(2.0**-113)
+"""The same for codes with factors, of which a range has up to 127 · 255."""
 
 
 def round_half_away(x: Array) -> Array:
@@ -287,7 +289,7 @@ def microscale_rows(rows: Array) -> QuantizedRows:
     block = np.minimum(np.arange(depth) // MICRO_BLOCK, len(starts) - 1)
     peaks = np.maximum.reduceat(x, starts, axis=1)
     peak = peaks.max(axis=1)
-    live = peak >= TINY_RANGE
+    live = peak >= MICRO_TINY_RANGE
     safe = np.where(live, peak, np.float32(1)).astype(np.float32)
     unit = np.where(live, np.float32(most) / safe, np.float32(0))
     inverse = np.where(live, np.float32(127 * most) / safe, np.float32(0))

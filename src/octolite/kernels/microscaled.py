@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from octolite.ir.numerics import MICRO_BLOCK, TINY_RANGE, micro_blocks
+from octolite.ir.numerics import MICRO_BLOCK, MICRO_TINY_RANGE, micro_blocks
 from octolite.ir.types import Array
 from octolite.kernels import jit, pack
 from octolite.kernels.isa import Isa, Tile
@@ -316,7 +316,7 @@ def _parameters(
         loop.carry = [k.smax(loop.carry[0], top)]
     peak = loop.carry[0]
     finite = across(bad, lambda a, b: a + b).equals(0.0)
-    live = finite & (peak >= float(TINY_RANGE))
+    live = finite & (peak >= float(MICRO_TINY_RANGE))
     safe = k.select(live, peak, 1.0)
     unit = k.select(live, most.to_float() / safe, 0.0)
     inverse = k.select(live, (most * 127).to_float() / safe, 0.0)
