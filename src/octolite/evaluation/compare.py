@@ -31,13 +31,9 @@ from octolite.evaluation.subject import (
 from octolite.evaluation.tally import Pair, Tally, stored
 from octolite.ir.graph import Node, Value
 from octolite.ir.types import Array
-from octolite.tflite.metadata import read_metadata
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
-
-MOST_SAMPLES = 32
-"""Samples of people's data that are looked at when they do not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +155,9 @@ def choose_feeds(
     ranges: Mapping[str, tuple[float, float]] | None,
 ) -> Feeds:
     """People's data, or drawn numbers. Raises :class:`UsageError`."""
-    if samples is not None and samples < 1:
-        raise UsageError(f"{samples} samples are too few; there must be 1 at least")
-    if data is not None:
-        return feeds.load(one.graph, data, samples or MOST_SAMPLES)
     twins = {} if matching is None else {id(a): b for a, b in matching.inputs}
     known = [twins.get(id(v)) for v in one.graph.inputs]
-    return feeds.draw(one.graph, known, samples or 8, seed, ranges, read_metadata(one.content))
+    return feeds.choose(one.graph, one.content, data, samples, seed, ranges, known)
 
 
 MISMATCH = 20.0

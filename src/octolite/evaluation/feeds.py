@@ -19,9 +19,12 @@ from octolite.errors import UsageError, did_you_mean
 from octolite.evaluation.tally import limits, stored
 from octolite.ir.graph import Graph, Value
 from octolite.ir.types import Array
-from octolite.tflite.metadata import Metadata, TensorMetadata
+from octolite.tflite.metadata import Metadata, TensorMetadata, read_metadata
 
 SEED = 20180917
+
+MOST_SAMPLES = 32
+"""Samples of people's data that are looked at when they do not say how many."""
 
 Feed = tuple[Array, ...]
 
@@ -121,6 +124,23 @@ def _runs(value: Value, array: Array, where: str) -> list[Array]:
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest number by the name of an input; ``""`` for all that are not named."""
+
+
+def choose(
+    graph: Graph,
+    content: str | bytes,
+    data: Data | None,
+    samples: int | None,
+    seed: int = SEED,
+    ranges: Ranges | None = None,
+    twins: Sequence[Value | None] = (),
+) -> Feeds:
+    """People's data, or drawn numbers for a model's file. Raises :class:`UsageError`."""
+    if samples is not None and samples < 1:
+        raise UsageError(f"{samples} samples are too few; there must be 1 at least")
+    if data is not None:
+        return load(graph, data, samples or MOST_SAMPLES)
+    return draw(graph, twins, samples or 8, seed, ranges, read_metadata(content))
 
 
 def draw(

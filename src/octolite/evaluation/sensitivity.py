@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from octolite.errors import UsageError
 from octolite.evaluation import feeds
-from octolite.evaluation.compare import MOST_SAMPLES, Progress
+from octolite.evaluation.compare import Progress
 from octolite.evaluation.feeds import Data, Feeds
 from octolite.evaluation.layers import Layer, plain
 from octolite.evaluation.memory import Memory
@@ -26,7 +25,6 @@ from octolite.evaluation.subject import Source
 from octolite.evaluation.variants import FLOAT, Variants, Weighted
 from octolite.ir.types import Array
 from octolite.quantize import Recipe
-from octolite.tflite.metadata import read_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +114,13 @@ def sensitivity(
     tell = on_progress or (lambda _what, _done, _total: None)
     tell("Quantizing", 0, 1)
     variants = Variants(model, {"quantized": Recipe.of(recipe)}, num_threads)
-    given = given_feeds(variants, data, samples, seed, ranges)
+    given = feeds.choose(variants.graph, variants.content, data, samples, seed, ranges)
     judge = Judge(variants.graph, given, variants.mixture.interpreter, labels)
     name, score = judge.metric(metric, "sqnr")
     memory = Memory(
         None if state is None else Path(state), settings_of(variants, given, name, labels), restart
     )
     return _Search(variants, score, memory, tell).run(name, given)
-
-
-def given_feeds(
-    variants: Variants,
-    data: Data | None,
-    samples: int | None,
-    seed: int,
-    ranges: Mapping[str, tuple[float, float]] | None,
-) -> Feeds:
-    """People's data, or drawn numbers. Raises :class:`UsageError`."""
-    if samples is not None and samples < 1:
-        raise UsageError(f"{samples} samples are too few; there must be 1 at least")
-    if data is not None:
-        return feeds.load(variants.graph, data, samples or MOST_SAMPLES)
-    about = read_metadata(variants.content)
-    return feeds.draw(variants.graph, (), samples or 8, seed, ranges, about)
 
 
 def settings_of(

@@ -29,7 +29,7 @@ from octolite.evaluation.layers import Layer, plain
 from octolite.evaluation.memory import Memory, write_whole
 from octolite.evaluation.options import USUAL, compose, recipes
 from octolite.evaluation.scores import UNITS, Judge, Metric
-from octolite.evaluation.sensitivity import given_feeds, row_of, settings_of
+from octolite.evaluation.sensitivity import row_of, settings_of
 from octolite.evaluation.subject import Source
 from octolite.evaluation.variants import FLOAT, Choice, Variants, Weighted
 from octolite.ir.types import Array
@@ -207,7 +207,7 @@ def tune(
     tell("Quantizing", 0, 1)
     base = Recipe.of(recipe)
     variants = Variants(model, recipes(base, options), num_threads)
-    given = given_feeds(variants, data, samples, seed, ranges)
+    given = feeds.choose(variants.graph, variants.content, data, samples, seed, ranges)
     judge = Judge(variants.graph, given, variants.mixture.interpreter, labels)
     usual = "agreement" if data is not None and judge.is_classifier else "fidelity"
     name, score = judge.metric(metric, usual if labels is None else "accuracy")

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from octolite.errors import DataError, UsageError
-from octolite.evaluation.compare import MOST_SAMPLES, compare
+from octolite.evaluation.compare import compare
 from octolite.evaluation.data import Fields, open_data
 from octolite.evaluation.engine import Contender
 from octolite.evaluation.engine import Progress as Judging
 from octolite.evaluation.evaluate import evaluate
+from octolite.evaluation.feeds import MOST_SAMPLES
 from octolite.evaluation.preprocess import Preprocess
 from octolite.evaluation.report.latency import race
 from octolite.evaluation.report.page import require

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octolite.errors import InvalidGraphError, UsageError, did_you_mean
+from octolite.frontends.extents import refined
 from octolite.frontends.graphdef.engine import Importer
 from octolite.frontends.graphdef.nodes import Ref, TfNode
 from octolite.frontends.graphdef.source import Source
@@ -146,14 +147,4 @@ def _shape(ref: Ref, known: Shape | None, given: Dims | None) -> Shape:
         if known is None:
             raise UsageError(f"the shape of input {str(ref)!r} is unknown: give its input shape")
         return known
-    shape = tuple(None if d is None or d == -1 else int(d) for d in given)
-    if any(d is not None and d < 0 for d in shape):
-        raise UsageError(f"the shape {list(given)} of {str(ref)!r} has a negative extent")
-    if known is None:
-        return shape
-    fits = len(known) == len(shape) and all(
-        k is None or s is None or k == s for k, s in zip(known, shape, strict=True)
-    )
-    if not fits:
-        raise UsageError(f"input {str(ref)!r} has shape {known}, which {shape} contradicts")
-    return tuple(k if s is None else s for k, s in zip(known, shape, strict=True))
+    return refined(str(ref), known, given)

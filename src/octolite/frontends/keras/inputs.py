@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octolite.errors import InvalidGraphError, UnsupportedError, UsageError, did_you_mean
+from octolite.frontends.extents import refined
 from octolite.frontends.keras.engine import Assembly, Layer, flat
 from octolite.frontends.keras.network import Ref, Structure
 from octolite.ir.graph import Value
@@ -79,7 +80,7 @@ def _input(target: Assembly, layer: Layer, name: str, given: Sequence[int | None
     declared = layer.get("batch_shape", layer.get("batch_input_shape"))
     known = None if declared is None else _shape(layer, declared)
     if given is not None:
-        known = _refined(name, known, given)
+        known = refined(name, known, given)
     if known is None:
         raise UsageError(f"the shape of input {name!r} is unknown: give its input shape")
     return target.graph.add_input(target.unique(name), dtype_of(layer), known)
@@ -90,18 +91,3 @@ def _shape(layer: Layer, declared: Any) -> Shape:
     if not all(d is None or (type(d) is int and 0 <= d < 2**31) for d in items):
         raise InvalidGraphError(f"{layer!r} declares the shape {declared!r}")
     return tuple(items)
-
-
-def _refined(name: str, known: Shape | None, given: Sequence[int | None]) -> Shape:
-    """What is known of a shape, made more precise by what the caller says."""
-    shape = tuple(None if d is None or d == -1 else int(d) for d in given)
-    if any(d is not None and d < 0 for d in shape):
-        raise UsageError(f"the shape {list(given)} of {name!r} has a negative extent")
-    if known is None:
-        return shape
-    fits = len(known) == len(shape) and all(
-        k is None or s is None or k == s for k, s in zip(known, shape, strict=True)
-    )
-    if not fits:
-        raise UsageError(f"input {name!r} has shape {known}, which {shape} contradicts")
-    return tuple(k if s is None else s for k, s in zip(known, shape, strict=True))
